@@ -1,0 +1,1 @@
+"""Boxes for strangers' programs."""

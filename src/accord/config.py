@@ -1,0 +1,167 @@
+"""Settings: one group per concern, each field with its unit, default and reason.
+
+A file (TOML), the environment (``ACCORD_GROUP_FIELD``) and the command line say the same things;
+the later wins. ``load`` merges them and checks the whole once.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from accord.core.errors import Invalid
+from accord.core.executor import ISOLATION_LEVELS
+from accord.core.lifecycle import Policy
+from accord.core.limits import CAPS, Limits
+from accord.ports.sandbox import Mount
+
+
+class JudicatorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The judicator's process."""
+
+    name: str = "judicator"
+    """How it is called in the registry."""
+    host: str = "127.0.0.1"
+    """Where its Thrift service listens. Plain text, so loopback only in embedded mode."""
+    port: int = 7001
+    lease: float = 15.0
+    """Seconds without a report after which an executor is lost."""
+    reconnect: float = 3.0
+    """Seconds after which an executor is lost where both its connections broke."""
+    term: float = 10.0
+    """Seconds of a leader's term; renewed each third of it."""
+    sweep: float = 1.0
+    """The longest pause, in seconds, between two passes of a leader's duty."""
+    blob_grace: float = 3600.0
+    """Seconds for which a blob that no task names is kept."""
+    weakest_isolation: str = "bwrap+poll"
+    """The lowest isolation level of an executor that gets tasks which name none."""
+
+
+class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The executor's process."""
+
+    name: str = ""
+    """Unique in the cluster; empty: the host's name."""
+    owner: str = ""
+    slots: int = 0
+    """Replicas that run at once; 0: as many as there are cores."""
+    tags: tuple[str, ...] = ()
+    poll: float = 5.0
+    """Seconds for which a poll is held when there is no work."""
+    drain: float = 30.0
+    """Seconds that running replicas get to finish on SIGTERM before they are handed back."""
+    first_uid: int = 200_000
+    """Slot n runs as this host uid plus n, where the executor is root."""
+    lease: float = 15.0
+    """Seconds; a push goes out at least each third of it. As the judicator's."""
+
+
+class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The box."""
+
+    kind: str = "bwrap"
+    """``bwrap``, or ``none``: no box at all, which must be asked for in so many letters."""
+    bwrap: str = ""
+    """Path of bubblewrap; empty: on PATH, else the one that came with the package."""
+    mounts: tuple[Mount, ...] = ()
+    """More of the host to show in every box: toolchains, data, a shared directory."""
+    cgroup: str = "auto"
+    """``auto``, ``v2``, ``v1`` or ``poll``."""
+    archive_bytes: int = 512 << 20
+    """The most that a zip may unpack to."""
+    archive_entries: int = 20_000
+    kept_files: int = 1_000
+    """The most output files that are kept of one replica."""
+    kept_bytes: int = 256 << 20
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway's process."""
+
+    host: str = "127.0.0.1"
+    port: int = 7000
+    processes: int = 1
+    concurrency: int = 500
+    """Requests that one process handles at once (gevent)."""
+    tokens: bool = False
+    """Whether a token is needed. Always true where the host is not loopback."""
+    largest_body: int = 64 << 20
+    """Bytes; more is answered with 413."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of them."""
+
+    data: str = ""
+    """The directory that holds everything; empty: ``$XDG_DATA_HOME/accord``."""
+    log_level: str = "info"
+    judicator: JudicatorSettings = JudicatorSettings()
+    executor: ExecutorSettings = ExecutorSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    caps: Limits = CAPS
+    """What tasks may ask for at most."""
+    policy: Policy = Policy()
+
+
+def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
+    """Merge file, environment and overrides (``{"gateway": {"port": 7100}}``); check the whole.
+
+    Raises Invalid, naming the setting and where it came from.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = _read(path)
+    _merge(values, _from_env(env))
+    _merge(values, overrides)
+    try:
+        settings = msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"The configuration is not valid: {error}.", field="configuration") from error
+    if settings.judicator.weakest_isolation not in ISOLATION_LEVELS:
+        known = ", ".join(ISOLATION_LEVELS)
+        raise Invalid(f"judicator.weakest_isolation must be one of {known}.", field="configuration")
+    return settings
+
+
+def dump(settings: Settings) -> str:
+    """The settings as JSON, for the file that Boot writes for a service."""
+    return msgspec.json.format(msgspec.json.encode(settings), indent=2).decode()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        parsed = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise Invalid(f"Cannot read {path}: {error.strerror}.", field="configuration") from error
+    except (tomllib.TOMLDecodeError, msgspec.DecodeError) as error:
+        raise Invalid(f"{path} cannot be parsed: {error}.", field="configuration") from error
+    if not isinstance(parsed, dict):
+        raise Invalid(f"{path} must hold a table.", field="configuration")
+    return parsed
+
+
+def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for group in Settings.__struct_fields__:
+        prefix = f"ACCORD_{group.upper()}"
+        if prefix in env:
+            found[group] = env[prefix]
+        for name, value in env.items():
+            if name.startswith(prefix + "_"):
+                found.setdefault(group, {})[name[len(prefix) + 1 :].lower()] = value
+    return found
+
+
+def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value

@@ -1,0 +1,83 @@
+"""Which replica may go to which executor.
+
+Few distinct sets of requirements exist however many tasks wait, so executors are matched against
+*requirement classes*, and a store finds waiting tasks by class.
+"""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from accord.core.executor import ISOLATION_LEVELS, Executor, ExecutorState
+from accord.core.limits import MIB
+from accord.core.task import Task
+
+
+class RequirementClass(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task needs of an executor, coarse enough that few classes exist."""
+
+    language: str = ""
+    tags: tuple[str, ...] = ()
+    cpus: int = 1
+    memory: int = 0
+    """Bytes, rounded up to a power of two of at least 512 MiB."""
+    isolation: str = ""
+
+    @property
+    def key(self) -> str:
+        """The class as text; equal classes have equal keys."""
+        return json.dumps(msgspec.to_builtins(self), sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def parse(key: str) -> RequirementClass:
+        """The class that a key spells."""
+        return msgspec.json.decode(key, type=RequirementClass)
+
+
+def requirement_class(task: Task) -> RequirementClass:
+    """The class of a task."""
+    spec = task.spec
+    steps = [s for s in (spec.compile, spec.execute) if s]
+    wanted = max([spec.requires.memory, *(s.limits.memory for s in steps)])
+    memory = 512 * MIB
+    while memory < wanted:
+        memory *= 2
+    return RequirementClass(
+        language=spec.language or "",
+        tags=tuple(sorted(set(spec.requires.tags))),
+        cpus=spec.requires.cpus,
+        memory=memory,
+        isolation=spec.requires.isolation,
+    )
+
+
+def lacks(executor: Executor, needs: RequirementClass, weakest: str) -> list[str]:
+    """What the executor lacks for that class, in words; empty where it satisfies it.
+
+    ``weakest`` is the cluster's lowest isolation level for tasks that name none.
+    """
+    info = executor.info
+    missing = []
+    if needs.language and needs.language not in info.languages:
+        missing.append(f"language {needs.language}")
+    missing += [f"tag {tag}" for tag in needs.tags if tag not in info.tags]
+    if needs.cpus > info.cores:
+        missing.append(f"{needs.cpus} cores")
+    if needs.memory > info.memory:
+        missing.append(f"{needs.memory // MIB} MiB of memory")
+    level = needs.isolation or weakest
+    if ISOLATION_LEVELS.index(info.isolation.level) < ISOLATION_LEVELS.index(level):
+        missing.append(f"isolation {level}")
+    return missing
+
+
+def satisfies(executor: Executor, needs: RequirementClass, weakest: str) -> bool:
+    """Whether the executor could run tasks of that class."""
+    return not lacks(executor, needs, weakest)
+
+
+def takes_work(executor: Executor) -> bool:
+    """Whether work is sent to it at all."""
+    return executor.state is ExecutorState.ONLINE

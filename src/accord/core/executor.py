@@ -1,0 +1,71 @@
+"""An executor: a machine that runs replicas, as the judicators know it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import msgspec
+
+from accord.core.ids import ExecutorName, SessionId
+
+ISOLATION_LEVELS = ("none", "landlock", "bwrap+poll", "bwrap+cgv1", "bwrap+cgv2")
+"""From weakest to strongest; a task may demand the lowest that it accepts."""
+
+
+class ExecutorState(enum.StrEnum):
+    """Whether work is sent to it."""
+
+    ONLINE = "online"
+    DRAINING = "draining"
+    QUARANTINED = "quarantined"
+    LOST = "lost"
+
+
+class Isolation(msgspec.Struct, frozen=True, kw_only=True):
+    """How well an executor's box holds, and why no better."""
+
+    level: str
+    why: str = ""
+    checks: Mapping[str, str] = {}
+    """Self-test attacks by name: ``held``, ``not run: …``; a failed one closes the executor."""
+
+
+class ExecutorInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What an executor says of itself when it introduces a session."""
+
+    name: ExecutorName
+    instance_key: str
+    """Proves that two sessions of one name are the same installation (a fence against clones)."""
+    session: SessionId
+    owner: str = ""
+    address: str = ""
+    tags: tuple[str, ...] = ()
+    languages: Mapping[str, str] = {}
+    """Preset name to the version that its probe printed."""
+    os: str = ""
+    cpu: str = ""
+    cores: int = 1
+    memory: int = 0
+    slots: int = 1
+    isolation: Isolation
+    version: str = ""
+
+
+class Executor(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store keeps of an executor."""
+
+    info: ExecutorInfo
+    state: ExecutorState = ExecutorState.ONLINE
+    registered: float = 0.0
+    last_report: float = 0.0
+    held: bool = False
+    """Quarantined by a person: it stays so when it comes back."""
+    reliability: Mapping[str, float] = {}
+    """By task class."""
+    credit: float = 0.0
+
+    @property
+    def name(self) -> ExecutorName:
+        """Its name, unique in the cluster."""
+        return self.info.name

@@ -1,0 +1,51 @@
+"""Names of things, as distinct types, so that one cannot be passed for another."""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+from accord.core.errors import Invalid
+
+TaskId = NewType("TaskId", str)
+"""A ULID, 26 characters: ids sort by the time at which they were made."""
+ExecutorName = NewType("ExecutorName", str)
+SessionId = NewType("SessionId", str)
+"""One life of an executor's process; made anew at each start."""
+UserName = NewType("UserName", str)
+TokenId = NewType("TokenId", str)
+Digest = NewType("Digest", str)
+"""SHA-256 of some bytes, 64 lower-case hexadecimal digits."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
+
+
+def digest(text: str) -> Digest:
+    """Check that ``text`` is a digest. Raises Invalid."""
+    if not _DIGEST.fullmatch(text):
+        raise Invalid("A digest is 64 lower-case hexadecimal digits.", field="digest")
+    return Digest(text)
+
+
+def name(text: str, field: str = "name") -> str:
+    """Check the name of a user, executor or the like. Raises Invalid."""
+    if not _NAME.fullmatch(text):
+        raise Invalid(
+            f"{field} must be 1 to 64 letters, digits or . _ @ - and begin with a letter or digit.",
+            field=field,
+        )
+    return text
+
+
+def task_id(text: str) -> TaskId | None:
+    """The task id that ``text`` spells in any case, or None where it spells none.
+
+    >>> task_id("01arz3ndektsv4rrffq69g5fav")
+    '01ARZ3NDEKTSV4RRFFQ69G5FAV'
+    >>> task_id("../etc") is None
+    True
+    """
+    upper = text.upper()
+    return TaskId(upper) if _ULID.fullmatch(upper) else None

@@ -1,0 +1,41 @@
+"""What a store keeps beside a task's document so as to find it again: one function for all."""
+
+from __future__ import annotations
+
+import msgspec
+
+from accord.core.assignment import requirement_class
+from accord.core.ids import ExecutorName
+from accord.core.replica import ReplicaState
+from accord.core.search import Summary
+from accord.core.status import Status
+from accord.core.task import Stage, Task
+from accord.core.view import summary_of
+
+
+class Index(msgspec.Struct, frozen=True, kw_only=True):
+    """Derived from the document at every write."""
+
+    ready: str | None
+    """The requirement class, where a replica can be sent at once; else None."""
+    held_by: tuple[ExecutorName, ...]
+    """Executors with a replica in progress."""
+    transition_time: float
+    assimilate: bool
+    status: Status
+    summary: Summary
+
+
+def index_of(task: Task) -> Index:
+    """The index of a task."""
+    ready = any(r.state is ReplicaState.UNSENT and not r.not_before for r in task.replicas)
+    held = {r.executor for r in task.replicas if r.state is ReplicaState.IN_PROGRESS and r.executor}
+    summary = summary_of(task)
+    return Index(
+        ready=requirement_class(task).key if ready else None,
+        held_by=tuple(sorted(held)),
+        transition_time=task.transition_time,
+        assimilate=task.assimilate_state is Stage.READY,
+        status=summary.status,
+        summary=summary,
+    )

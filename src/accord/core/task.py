@@ -1,0 +1,184 @@
+"""A task: what a user submits, one document that holds its replicas and is only replaced whole."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import msgspec
+
+from accord.core.ids import Digest, TaskId, UserName
+from accord.core.limits import COMPILE_DEFAULTS, EXECUTE_DEFAULTS, Limits
+from accord.core.replica import Content, Replica
+
+NEVER = 1e18
+"""A time that does not come: the transition time of a task that waits for nothing."""
+
+INLINE_STREAM = 8 * 1024
+"""A stream up to this many bytes lies in the document; a longer one is a blob."""
+INLINE_DOCUMENT = 128 * 1024
+"""All inline bytes of one document together; beyond it the largest become blobs."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """What the program is made of: files by relative path, or one zip archive."""
+
+    files: Mapping[str, Content] = {}
+    archive: Content | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One command. A string is a script for bash in the box; a tuple is an argv without a shell."""
+
+    command: str | tuple[str, ...]
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = {}
+    stdin: Content | None = None
+    limits: Limits
+
+
+class Requires(msgspec.Struct, frozen=True, kw_only=True):
+    """What an executor must offer to be given the task."""
+
+    tags: tuple[str, ...] = ()
+    cpus: int = 1
+    memory: int = 0
+    """Bytes of memory of the machine; the limits of the steps count as a minimum anyway."""
+    isolation: str = ""
+    """The lowest isolation level accepted; empty means the cluster's default."""
+
+
+class Redundancy(msgspec.Struct, frozen=True, kw_only=True):
+    """How many runs, and when their results are one. BOINC's policy fields in our words."""
+
+    min_quorum: int = 1
+    target_replicas: int = 1
+    max_error_replicas: int = 3
+    max_total_replicas: int = 10
+    max_success_replicas: int = 6
+    max_lost_replicas: int = 3
+    delay_bound: float | None = None
+    """Seconds from sending a replica to its report deadline; None: from the limits plus grace."""
+    distinct: str = "executor"
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for; never changes."""
+
+    execute: Step
+    compile: Step | None = None
+    source: Source | None = None
+    data: Content | None = None
+    """A zip archive, unpacked to ``data/`` before the execute step."""
+    outputs: tuple[str, ...] = ()
+    """Globs, relative to the work directory, of files to keep."""
+    language: str | None = None
+    requires: Requires = Requires()
+    redundancy: Redundancy = Redundancy()
+    deadline: float | None = None
+    """Seconds from add_time by which the task is to be done, else it fails."""
+
+
+class ErrorMask(enum.IntFlag):
+    """Why a task has no result. The first five values are BOINC's."""
+
+    COULDNT_SEND = 1
+    TOO_MANY_ERRORS = 2
+    TOO_MANY_SUCCESSES = 4
+    TOO_MANY_REPLICAS = 8
+    CANCELLED = 16
+    TOO_MANY_LOST = 64
+    DEADLINE = 128
+
+
+class Stage(enum.StrEnum):
+    """How far assimilation, or the deletion of files, has come."""
+
+    INIT = "init"
+    READY = "ready"
+    DONE = "done"
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One document. Every change is a compare-and-set on ``version``; times are store time."""
+
+    id: TaskId
+    user: UserName
+    spec: Spec
+    add_time: float
+    name: str = ""
+    batch: str | None = None
+    labels: Mapping[str, str] = {}
+    priority: int = 0
+    key: str | None = None
+    """Idempotency key, unique per user."""
+    retry_of: TaskId | None = None
+    version: int = 1
+    start_time: float | None = None
+    done_time: float | None = None
+    error_mask: int = 0
+    canonical: int | None = None
+    """The number of the replica whose result is the task's result."""
+    need_validate: bool = False
+    assimilate_state: Stage = Stage.INIT
+    file_delete_state: Stage = Stage.INIT
+    transition_time: float = 0.0
+    cancel_requested_at: float | None = None
+    target_replicas: int = 1
+    """Grows where results disagree (V6)."""
+    replicas: tuple[Replica, ...] = ()
+
+    def replica(self, number: int) -> Replica | None:
+        """The replica of that number, or None."""
+        return next((r for r in self.replicas if r.number == number), None)
+
+
+class NewTask(msgspec.Struct, frozen=True, kw_only=True):
+    """What a judicator is asked to add: all that the submitter decides."""
+
+    user: UserName
+    spec: Spec
+    name: str = ""
+    labels: Mapping[str, str] = {}
+    priority: int = 0
+    key: str | None = None
+    retry_of: TaskId | None = None
+
+
+def contents(task: Task) -> tuple[Content, ...]:
+    """Every piece of content that the document refers to, spec and results."""
+    spec = task.spec
+    found = list(spec.source.files.values()) if spec.source else []
+    found += [spec.source.archive] if spec.source and spec.source.archive else []
+    found += [spec.data] if spec.data else []
+    found += [s.stdin for s in (spec.compile, spec.execute) if s and s.stdin]
+    for replica in task.replicas:
+        if replica.result:
+            found += replica.result.contents()
+    return tuple(found)
+
+
+def blobs(task: Task) -> frozenset[Digest]:
+    """The digests of the blobs that must not be swept while this task stands."""
+    return frozenset(c.digest for c in contents(task) if c.inline is None)
+
+
+__all__ = [
+    "COMPILE_DEFAULTS",
+    "EXECUTE_DEFAULTS",
+    "INLINE_DOCUMENT",
+    "INLINE_STREAM",
+    "NEVER",
+    "Content",
+    "ErrorMask",
+    "NewTask",
+    "Redundancy",
+    "Requires",
+    "Source",
+    "Spec",
+    "Stage",
+    "Step",
+    "Task",
+    "blobs",
+    "contents",
+]

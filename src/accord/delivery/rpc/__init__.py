@@ -1,0 +1,1 @@
+"""Thrift between judicators, executors and gateways."""

@@ -1,0 +1,1 @@
+"""The website's templates and static files."""

@@ -1,0 +1,208 @@
+"""What a judicator does for everybody else.
+
+``accord.services.judicator.Judicator`` implements it in the judicator's own process, and
+``accord.delivery.rpc.client.RemoteJudicator`` everywhere else, over Thrift. The same conformance
+suite runs on both, so the wire cannot change a meaning. All methods raise from the tree of
+``core.errors``; ``Unavailable`` is raised by the remote one alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from accord.core.executor import Executor, ExecutorInfo
+from accord.core.ids import Digest, ExecutorName, SessionId, TaskId
+from accord.core.replica import Failure, Phase, Result
+from accord.core.search import Page, Query
+from accord.core.status import Status
+from accord.core.task import NewTask, Task
+from accord.core.user import Token
+from accord.ports.store import Chunk
+
+
+class Pong(msgspec.Struct, frozen=True, kw_only=True):
+    """A sign of life."""
+
+    name: str
+    version: str
+    now: float
+    """The store's time."""
+    leader: bool
+
+
+class TaskView(msgspec.Struct, frozen=True, kw_only=True):
+    """A task as it is read: the document, and what its replicas in progress are at."""
+
+    task: Task
+    status: Status
+    phases: dict[int, Phase] = {}
+
+
+class News(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened to a task since a cursor."""
+
+    view: TaskView | None = None
+    """The task, where it or its progress changed."""
+    chunks: tuple[Chunk, ...] = ()
+    """Output of the latest replica since the cursor, in order within each stream."""
+    cursor: str = ""
+    done: bool = False
+    """Nothing more will come after this."""
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a replica, as its executor reports it. Repeated until acknowledged."""
+
+    task: TaskId
+    number: int
+    session: SessionId
+    """The session of its assignment."""
+    end: Result | Failure | None = None
+    """None: it was killed on request and its box is empty, or (not started) handed back."""
+    killed: bool = False
+    started: bool = True
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A replica that an executor knows of: waiting, running or spooled."""
+
+    task: TaskId
+    number: int
+    session: SessionId
+    phase: Phase | None = None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of an executor. A push has wait 0 and no vacancy; a poll names all it holds."""
+
+    executor: ExecutorName
+    session: SessionId
+    sequence: int
+    """Rises with every call on the same connection kind of a session."""
+    poll: bool
+    hello: ExecutorInfo | None = None
+    """Sent first in a session, and again where UnknownSession was answered."""
+    complete: tuple[Finished, ...] = ()
+    progress: tuple[Held, ...] = ()
+    """On a push: phases that changed."""
+    output: tuple[Chunk, ...] = ()
+    holds: tuple[Held, ...] = ()
+    """On a poll: everything that the executor knows of, whole each time."""
+    vacant: int = 0
+    wait: float = 0.0
+    draining: bool = False
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """A replica to run. The spec carries blobs by digest; fetch them with read_blob."""
+
+    task: Task
+    number: int
+    session: SessionId
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a report."""
+
+    sequence: int
+    """Echo of the report's."""
+    stored: tuple[tuple[TaskId, int], ...] = ()
+    """The replicas of ``complete`` that need not be repeated: stored, or never wanted again."""
+    output_stored: bool = True
+    assign: tuple[Assignment, ...] = ()
+    cancel: tuple[tuple[TaskId, int], ...] = ()
+    """Replicas to kill (or forget) and to report as killed."""
+
+
+class Judicator(Protocol):
+    """See the module's docstring."""
+
+    def ping(self) -> Pong:
+        """Whether it works, store included."""
+
+    def add(self, new: Sequence[NewTask]) -> list[Task]:
+        """Add at most 100 tasks, all or none; durable on return.
+
+        The same key of the same user with the same content answers with the task that is there;
+        with other content KeyReused. NotYet where a spec asks for what is not there yet; Invalid
+        with the field for anything else; NotFound for a blob that was never put.
+        """
+
+    def cancel(self, id_: TaskId) -> TaskView:
+        """Ask for its end; returns what it is now: cancelling, or cancelled where no box runs.
+
+        A repeat is answered alike. NotFound; AlreadyDone where it ended otherwise.
+        """
+
+    def retry(self, id_: TaskId) -> Task:
+        """A new task of the same content, with retry_of set. NotFound; NotDone."""
+
+    def purge(self, id_: TaskId) -> None:
+        """Remove a done task for good. NotFound; NotDone."""
+
+    def search(self, query: Query) -> Page:
+        """A page of tasks. Invalid for a bad cursor or limit (1 to 1000)."""
+
+    def counts(self) -> dict[Status, int]:
+        """How many tasks there are by status."""
+
+    def get(self, id_: TaskId, wait: float = 0.0) -> TaskView:
+        """The task; with ``wait``, as soon as it is done or after that many seconds (at most 60).
+
+        NotFound.
+        """
+
+    def explain(self, id_: TaskId) -> str:
+        """In a sentence or two: why it is in its state, and what happens next. NotFound."""
+
+    def follow(self, id_: TaskId, cursor: str, wait: float) -> News:
+        """What happened since the cursor ("" for all), at once where there is anything, else as
+        soon as there is, or an empty News after ``wait`` seconds (at most 60). NotFound.
+        """
+
+    def report(self, report: Report) -> Orders:
+        """An executor's push or poll; see section "The report loop" of docs/architecture.md.
+
+        UnknownSession: say hello. NameTaken: another instance is alive. Superseded: a later
+        call came (the connection that gets this is stale).
+        """
+
+    def executors(self) -> list[Executor]:
+        """All executors that are known."""
+
+    def steer(self, name: ExecutorName, verb: str) -> Executor:
+        """``drain``, ``quarantine`` or ``release`` an executor, or ``forget`` a lost one.
+
+        NotFound; Invalid for another verb, or where it cannot be done in its state.
+        """
+
+    def judicators(self) -> list[Pong]:
+        """All judicators that are registered, with what each says of itself."""
+
+    def authenticate(self, hash_: str) -> Token | None:
+        """The live token with that SHA-256 (hexadecimal), or None."""
+
+    def put_token(self, token: Token) -> None:
+        """Store a token, new or changed."""
+
+    def tokens(self) -> list[Token]:
+        """All tokens."""
+
+    def write_blob(self, upload: str, offset: int, data: bytes) -> None:
+        """Append at most 1 MiB to an upload that the caller named (a random string).
+
+        ``offset`` is what was sent before; a repeat of the last piece is taken as one. Invalid
+        where it does not fit. An upload that nothing was added to for an hour is forgotten.
+        """
+
+    def commit_blob(self, upload: str) -> tuple[Digest, int]:
+        """Make the upload a blob; durable on return. NotFound where there is no such upload."""
+
+    def read_blob(self, digest: Digest, offset: int, size: int) -> bytes:
+        """At most ``size`` (and 1 MiB) bytes of a blob; empty at its end. NotFound."""
+
+    def blob_size(self, digest: Digest) -> int | None:
+        """Its size, None where there is none."""
