@@ -28,6 +28,7 @@ class JudicatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     """Where its Thrift service listens. Plain text, so loopback only in embedded mode."""
     port: int = 7001
+    """Where it listens; 0 takes a free one."""
     lease: float = 15.0
     """Seconds without a report after which an executor is lost."""
     reconnect: float = 3.0
@@ -48,9 +49,11 @@ class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     """Unique in the cluster; empty: the host's name."""
     owner: str = ""
+    """Whose machine it is; tasks may ask for replicas of different owners."""
     slots: int = 0
     """Replicas that run at once; 0: as many as there are cores."""
     tags: tuple[str, ...] = ()
+    """What tasks may require by name."""
     poll: float = 5.0
     """Seconds for which a poll is held when there is no work."""
     drain: float = 30.0
@@ -75,17 +78,22 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     archive_bytes: int = 512 << 20
     """The most that a zip may unpack to."""
     archive_entries: int = 20_000
+    """The most files and folders in a zip."""
     kept_files: int = 1_000
     """The most output files that are kept of one replica."""
     kept_bytes: int = 256 << 20
+    """The most bytes of all kept files of one replica."""
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway's process."""
 
     host: str = "127.0.0.1"
+    """Where the website and the API listen. Anything but loopback needs tokens."""
     port: int = 7000
+    """The port of website and API."""
     processes: int = 1
+    """Worker processes."""
     concurrency: int = 500
     """Requests that one process handles at once (gevent)."""
     tokens: bool = False
@@ -100,6 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data: str = ""
     """The directory that holds everything; empty: ``$XDG_DATA_HOME/accord``."""
     log_level: str = "info"
+    """``debug``, ``info``, ``warning`` or ``error``."""
     judicator: JudicatorSettings = JudicatorSettings()
     executor: ExecutorSettings = ExecutorSettings()
     sandbox: SandboxSettings = SandboxSettings()
