@@ -54,14 +54,25 @@ def configuration() -> str:
     parts = []
     defaults = config.Settings()
     plain = field_docs(config, config.Settings)
-    top = [f for f in config.Settings.__struct_fields__ if not isinstance(getattr(defaults, f), msgspec.Struct)]
-    parts.append(table(["setting", "default", "meaning"], [[f"`{f}`", spelled(getattr(defaults, f)), plain[f]] for f in top]))
+    top = [
+        f
+        for f in config.Settings.__struct_fields__
+        if not isinstance(getattr(defaults, f), msgspec.Struct)
+    ]
+    parts.append(
+        table(
+            ["setting", "default", "meaning"],
+            [[f"`{f}`", spelled(getattr(defaults, f)), plain[f]] for f in top],
+        )
+    )
     for group in config.Settings.__struct_fields__:
         value = getattr(defaults, group)
         if isinstance(value, msgspec.Struct):
             module = sys.modules[type(value).__module__]
             docs = field_docs(module, type(value))
-            rows = [[f"`{f}`", spelled(getattr(value, f)), docs[f]] for f in value.__struct_fields__]
+            rows = [
+                [f"`{f}`", spelled(getattr(value, f)), docs[f]] for f in value.__struct_fields__
+            ]
             parts.append(f"### `[{group}]`\n\n" + table(["setting", "default", "meaning"], rows))
     return "\n\n".join(parts)
 
@@ -79,7 +90,19 @@ def limit_values() -> str:
     """Defaults, caps and floors."""
     docs = field_docs(limits, limits.Limits)
     rows = [
-        [f"`{f}`", *(str(getattr(x, f)) for x in (limits.EXECUTE_DEFAULTS, limits.COMPILE_DEFAULTS, limits.CAPS, limits.FLOORS)), docs[f]]
+        [
+            f"`{f}`",
+            *(
+                str(getattr(x, f))
+                for x in (
+                    limits.EXECUTE_DEFAULTS,
+                    limits.COMPILE_DEFAULTS,
+                    limits.CAPS,
+                    limits.FLOORS,
+                )
+            ),
+            docs[f],
+        ]
         for f in limits.Limits.__struct_fields__
     ]
     return table(["limit", "execute", "compile", "cap", "floor", "meaning"], rows)
@@ -88,7 +111,13 @@ def limit_values() -> str:
 def presets() -> str:
     """The languages."""
     rows = [
-        [f"`{p.name}`", p.title, f"`{p.file}`", f"`{' '.join(p.compile)}`" if p.compile else "", f"`{' '.join(p.run)}`"]
+        [
+            f"`{p.name}`",
+            p.title,
+            f"`{p.file}`",
+            f"`{' '.join(p.compile)}`" if p.compile else "",
+            f"`{' '.join(p.run)}`",
+        ]
         for p in languages.PRESETS.values()
     ]
     return table(["language", "", "file", "compile", "run"], rows)
@@ -122,7 +151,9 @@ def main(arguments: list[str]) -> int:
             if "--check" not in arguments:
                 page.write_text(fresh, encoding="utf-8")
     for page in stale:
-        sys.stdout.write(f"{page.relative_to(DOCS)}: tables {'are out of date' if '--check' in arguments else 'rewritten'}\n")
+        sys.stdout.write(
+            f"{page.relative_to(DOCS)}: tables {'are out of date' if '--check' in arguments else 'rewritten'}\n"
+        )
     return 1 if stale and "--check" in arguments else 0
 
 

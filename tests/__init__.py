@@ -1,0 +1,1 @@
+"""Tests of Accord. Each folder holds one kind; ``builders`` makes values for all of them."""
