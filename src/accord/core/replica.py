@@ -159,6 +159,9 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     sent_time: float | None = None
     report_deadline: float | None = None
     received_time: float | None = None
+    """When its end was delivered, by whatever message; never set by a mere loss."""
+    over_time: float | None = None
+    """When its state became over."""
     outcome: Outcome | None = None
     """Set exactly when the state is over."""
     error_class: ErrorClass | None = None

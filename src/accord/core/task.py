@@ -89,6 +89,7 @@ class ErrorMask(enum.IntFlag):
     CANCELLED = 16
     TOO_MANY_LOST = 64
     DEADLINE = 128
+    BAD_INPUT = 256
 
 
 class Stage(enum.StrEnum):

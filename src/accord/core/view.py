@@ -1,22 +1,37 @@
-"""Derived views of a task: its status, the reason of a failure, and the summary of a list."""
+"""Derived views of a task: its status, the reason of a failure, and the summary of a list.
+
+Nothing else works a status out. The document says what happened; these functions say what that
+means to a reader.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from accord.core.replica import Phase, Replica, Verdict
+from accord.core.errors import InvalidTransition
+from accord.core.replica import (
+    Outcome,
+    Phase,
+    Replica,
+    ReplicaState,
+    Result,
+    StepResult,
+    Verdict,
+)
 from accord.core.search import Summary
 from accord.core.status import Reason, Status
 from accord.core.task import ErrorMask, Task
 
-_FAILED: tuple[tuple[ErrorMask, Reason], ...] = (
-    (ErrorMask.DEADLINE, Reason.DEADLINE),
+_FAILED: tuple[tuple[int, Reason], ...] = (
+    (ErrorMask.BAD_INPUT, Reason.BAD_INPUT),
     (ErrorMask.COULDNT_SEND, Reason.UNSENDABLE),
     (ErrorMask.TOO_MANY_LOST, Reason.TOO_MANY_LOST),
     (ErrorMask.TOO_MANY_ERRORS, Reason.TOO_MANY_ERRORS),
     (ErrorMask.TOO_MANY_SUCCESSES, Reason.NO_CONSENSUS),
     (ErrorMask.TOO_MANY_REPLICAS, Reason.TOO_MANY_REPLICAS),
+    (ErrorMask.DEADLINE, Reason.DEADLINE),
 )
+"""Where several hold at once, the first is told: what can be repaired before what merely ran out."""
 
 _VERDICTS = {
     Verdict.OK: Status.SUCCESS,
@@ -25,22 +40,129 @@ _VERDICTS = {
     Verdict.FORMAT_ERROR: Status.FORMAT_ERROR,
 }
 
+_PHASES = {
+    Phase.FETCHING: Status.RUNNING,
+    Phase.COMPILING: Status.COMPILING,
+    Phase.RUNNING: Status.RUNNING,
+    Phase.JUDGING: Status.VALIDATING,
+}
+
+_FAULTS = frozenset(
+    {
+        Outcome.CLIENT_ERROR,
+        Outcome.NO_REPLY,
+        Outcome.VALIDATE_ERROR,
+        Outcome.ABORTED,
+        Outcome.DETACHED,
+    }
+)
+_CANCELLED = int(ErrorMask.CANCELLED)
+
 
 def status_of(task: Task, phases: Mapping[int, Phase] | None = None) -> Status:
-    """The status; ``phases`` are what the replicas in progress are at, where that is known."""
-    raise NotImplementedError
+    """The status; ``phases`` are what the replicas in progress are at, where that is known.
+
+    Without phases a task whose program is being compiled counts as running.
+    """
+    if task.canonical is not None:
+        return _status_of_result(_canonical(task))
+    if task.error_mask & _CANCELLED:
+        return Status.CANCELLING if _running(task) else Status.CANCELLED
+    if task.error_mask:
+        return Status.FAILED
+    return _open_status(task, phases or {})
+
+
+def done(task: Task) -> bool:
+    """Whether its status is final."""
+    if task.canonical is not None:
+        return True
+    if task.error_mask & _CANCELLED:
+        return not _running(task)
+    return task.error_mask != 0
 
 
 def reason_of(task: Task) -> Reason | None:
     """Why the task failed, where its status is failed."""
-    raise NotImplementedError
+    mask = task.error_mask
+    if not mask or mask & _CANCELLED or task.canonical is not None:
+        return None
+    return next((reason for bit, reason in _FAILED if mask & bit), None)
 
 
 def shown_replica(task: Task) -> Replica | None:
-    """The replica whose result a reader sees: the canonical one, else the latest with news."""
-    raise NotImplementedError
+    """The replica whose result a reader sees: the canonical one, else the latest with news.
+
+    News is first a run in progress, then a result or a fault. None where nothing was sent yet.
+    """
+    if task.canonical is not None:
+        return _canonical(task)
+    newest = task.replicas[::-1]
+    return (
+        next((r for r in newest if r.state is ReplicaState.IN_PROGRESS), None)
+        or next((r for r in newest if r.result is not None), None)
+        or next((r for r in newest if r.outcome in _FAULTS), None)
+    )
+
+
+def shown_step(result: Result) -> StepResult | None:
+    """The step that a summary measures: the execute step, or the compile step that ended it."""
+    return result.execute or result.compile
 
 
 def summary_of(task: Task, phases: Mapping[int, Phase] | None = None) -> Summary:
     """The task as a list shows it."""
-    raise NotImplementedError
+    shown = shown_replica(task)
+    result = shown.result if shown else None
+    step = shown_step(result) if result else None
+    return Summary(
+        id=task.id,
+        user=task.user,
+        name=task.name,
+        labels=task.labels,
+        priority=task.priority,
+        status=status_of(task, phases),
+        reason=reason_of(task),
+        verdict=result.verdict if result else None,
+        language=task.spec.language,
+        add_time=task.add_time,
+        start_time=task.start_time,
+        done_time=task.done_time,
+        wall_time=step.wall_time if step else None,
+        cpu_time=step.cpu_time if step else None,
+        peak_memory=step.peak_memory if step else None,
+        attempts=sum(r.sent_time is not None for r in task.replicas),
+        executor=shown.executor if shown else None,
+    )
+
+
+def _running(task: Task) -> bool:
+    return any(r.state is ReplicaState.IN_PROGRESS for r in task.replicas)
+
+
+def _canonical(task: Task) -> Replica:
+    return next(r for r in task.replicas if r.number == task.canonical)
+
+
+def _status_of_result(canonical: Replica) -> Status:
+    result = canonical.result
+    if result is None:
+        raise InvalidTransition("The canonical replica has no result.", number=canonical.number)
+    status = _VERDICTS.get(result.verdict)
+    if status is not None:
+        return status
+    in_compile_step = result.compile is not None and result.execute is None
+    return Status.COMPILE_FAILED if in_compile_step else Status.RUN_FAILED
+
+
+def _open_status(task: Task, phases: Mapping[int, Phase]) -> Status:
+    running = [r for r in task.replicas if r.state is ReplicaState.IN_PROGRESS]
+    if running:
+        return _PHASES[max((phases.get(r.number, Phase.FETCHING) for r in running), key=_ORDER)]
+    if task.need_validate:
+        return Status.VALIDATING
+    faulty = any(r.outcome in _FAULTS for r in task.replicas)
+    return Status.RETRYING if faulty else Status.PENDING
+
+
+_ORDER = list(Phase).index
