@@ -151,9 +151,8 @@ def main(arguments: list[str]) -> int:
             if "--check" not in arguments:
                 page.write_text(fresh, encoding="utf-8")
     for page in stale:
-        sys.stdout.write(
-            f"{page.relative_to(DOCS)}: tables {'are out of date' if '--check' in arguments else 'rewritten'}\n"
-        )
+        state = "are out of date" if "--check" in arguments else "rewritten"
+        sys.stdout.write(f"{page.relative_to(DOCS)}: tables {state}\n")
     return 1 if stale and "--check" in arguments else 0
 
 
