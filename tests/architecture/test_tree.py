@@ -61,8 +61,7 @@ def test_no_machine_or_registry_is_named():
 
 def test_the_client_imports_nothing_of_the_rest():
     code = (
-        "import sys, accord.client
-"
+        "import sys, accord.client; "
         "print([m for m in sys.modules if m.startswith('accord.') and '.client' not in m])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
