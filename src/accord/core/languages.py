@@ -9,6 +9,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from accord.core.errors import Invalid
+from accord.core.limits import CAPS, COMPILE_DEFAULTS, EXECUTE_DEFAULTS, Limits, resolve
+from accord.core.replica import Content
+from accord.core.task import Source, Spec, Step
+
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
     """How programs of one language are compiled and run."""
@@ -130,3 +135,72 @@ SUFFIXES: Mapping[str, str] = {
     ".sh": "bash",
 }
 """The language that a file's suffix suggests."""
+
+
+def preset(language: str) -> Preset:
+    """The preset of that name. Raises Invalid, listing those that there are."""
+    found = PRESETS.get(language)
+    if found is None:
+        known = ", ".join(sorted(PRESETS))
+        message = f"There is no language {language!r}. There are: {known}."
+        raise Invalid(message, field="language")
+    return found
+
+
+def steps_for(
+    language: str,
+    *,
+    args: tuple[str, ...] = (),
+    env: Mapping[str, str] | None = None,
+    stdin: Content | None = None,
+    limits: Mapping[str, object] | None = None,
+    compile_limits: Mapping[str, object] | None = None,
+    caps: Limits = CAPS,
+) -> tuple[Step | None, Step]:
+    """The compile step (None where nothing is compiled) and the execute step of a language.
+
+    ``limits`` and ``compile_limits`` are wishes over the defaults. The preset's own environment
+    is not written into the steps: only the executor knows what ``~`` is there. Raises Invalid
+    for an unknown language, or a limit that is unknown or out of range.
+    """
+    chosen = preset(language)
+    compiled = resolve(compile_limits or {}, COMPILE_DEFAULTS, caps)
+    run = resolve(limits or {}, EXECUTE_DEFAULTS, caps)
+    step = Step(command=chosen.compile, limits=compiled) if chosen.compile else None
+    return step, Step(command=chosen.run, args=args, env=env or {}, stdin=stdin, limits=run)
+
+
+def fill(
+    language: str,
+    source: Content | Source,
+    *,
+    args: tuple[str, ...] = (),
+    env: Mapping[str, str] | None = None,
+    stdin: Content | None = None,
+    limits: Mapping[str, object] | None = None,
+    compile_limits: Mapping[str, object] | None = None,
+    caps: Limits = CAPS,
+) -> Spec:
+    """The whole spec of a program in a language.
+
+    A ``source`` that is one text gets the preset's file name; a Source is taken as it is. For
+    the rest of the spec (data, outputs, requires …) use ``msgspec.structs.replace`` on it. Raises
+    as ``steps_for``.
+
+    >>> from accord.core.replica import content
+    >>> spec = fill("python", content(b"print(6 * 7)"), limits={"wall": 2})
+    >>> list(spec.source.files), spec.execute.command, spec.execute.limits.wall
+    (['main.py'], ('python3', 'main.py'), 2.0)
+    """
+    compile_step, execute = steps_for(
+        language,
+        args=args,
+        env=env,
+        stdin=stdin,
+        limits=limits,
+        compile_limits=compile_limits,
+        caps=caps,
+    )
+    if isinstance(source, Content):
+        source = Source(files={preset(language).file: source})
+    return Spec(language=language, source=source, compile=compile_step, execute=execute)

@@ -117,6 +117,22 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """Replicas to kill (or forget) and to report as killed."""
 
 
+class Connections(Protocol):
+    """What the server of a judicator tells it of executors' connections.
+
+    An executor whose every connection broke is lost sooner than by its lease. The service
+    implements this beside Judicator; there is nothing of it on the wire. A connection is known
+    by its first report (``kind`` is ``poll`` or ``push``, as ``Report.poll`` says); one that
+    turns to another session is closed and opened again. Neither method raises or blocks.
+    """
+
+    def connection_opened(self, executor: ExecutorName, session: SessionId, kind: str) -> None:
+        """A connection brought its first report of that session."""
+
+    def connection_closed(self, executor: ExecutorName, session: SessionId, kind: str) -> None:
+        """A connection that was opened has ended, for whatever reason."""
+
+
 class Judicator(Protocol):
     """See the module's docstring."""
 
