@@ -7,12 +7,19 @@ Few distinct sets of requirements exist however many tasks wait, so executors ar
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 import msgspec
 
 from accord.core.executor import ISOLATION_LEVELS, Executor, ExecutorState
+from accord.core.ids import ExecutorName
 from accord.core.limits import MIB
+from accord.core.replica import Outcome, ReplicaState
+from accord.core.retry import FAULTS
 from accord.core.task import Task
+
+PATIENCE = 60.0
+"""Seconds for which a task that failed somewhere waits for a better executor to have room."""
 
 
 class RequirementClass(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,3 +88,43 @@ def satisfies(executor: Executor, needs: RequirementClass, weakest: str) -> bool
 def takes_work(executor: Executor) -> bool:
     """Whether work is sent to it at all."""
     return executor.state is ExecutorState.ONLINE
+
+
+def avoids(
+    task: Task, executor: ExecutorName, others: Collection[ExecutorName], now: float
+) -> bool:
+    """Whether the task had better not go to that executor now.
+
+    ``others`` are the other executors that are online and satisfy its class. After an
+    infrastructure fault one on which the task failed less often is tried first, so that neither a
+    bad host nor a bad task is met twice in a row; but no longer than PATIENCE after the last
+    fault, since that one may be busy for hours.
+    """
+    if occupied(task, executor):
+        return True
+    here = _faults_on(task, executor)
+    if not here or now >= _last_fault(task) + PATIENCE:
+        return False
+    return any(_faults_on(task, other) < here for other in others if other != executor)
+
+
+def occupied(task: Task, executor: ExecutorName) -> bool:
+    """Whether the executor has a replica of the task already, where they must be distinct.
+
+    One that runs there, or that succeeded there: a result can only be confirmed elsewhere.
+    """
+    if task.spec.redundancy.distinct == "none":
+        return False
+    return any(
+        r.executor == executor
+        and (r.state is ReplicaState.IN_PROGRESS or r.outcome is Outcome.SUCCESS)
+        for r in task.replicas
+    )
+
+
+def _faults_on(task: Task, executor: ExecutorName) -> int:
+    return sum(r.executor == executor and r.outcome in FAULTS for r in task.replicas)
+
+
+def _last_fault(task: Task) -> float:
+    return max((r.over_time or 0.0 for r in task.replicas if r.outcome in FAULTS), default=0.0)

@@ -9,15 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from accord.core.errors import InvalidTransition
-from accord.core.replica import (
-    Outcome,
-    Phase,
-    Replica,
-    ReplicaState,
-    Result,
-    StepResult,
-    Verdict,
-)
+from accord.core.replica import Phase, Replica, ReplicaState, Result, StepResult, Verdict
+from accord.core.retry import FAULTS
 from accord.core.search import Summary
 from accord.core.status import Reason, Status
 from accord.core.task import ErrorMask, Task
@@ -47,15 +40,6 @@ _PHASES = {
     Phase.JUDGING: Status.VALIDATING,
 }
 
-_FAULTS = frozenset(
-    {
-        Outcome.CLIENT_ERROR,
-        Outcome.NO_REPLY,
-        Outcome.VALIDATE_ERROR,
-        Outcome.ABORTED,
-        Outcome.DETACHED,
-    }
-)
 _CANCELLED = int(ErrorMask.CANCELLED)
 
 
@@ -101,7 +85,7 @@ def shown_replica(task: Task) -> Replica | None:
     return (
         next((r for r in newest if r.state is ReplicaState.IN_PROGRESS), None)
         or next((r for r in newest if r.result is not None), None)
-        or next((r for r in newest if r.outcome in _FAULTS), None)
+        or next((r for r in newest if r.outcome in FAULTS), None)
     )
 
 
@@ -161,7 +145,7 @@ def _open_status(task: Task, phases: Mapping[int, Phase]) -> Status:
         return _PHASES[max((phases.get(r.number, Phase.FETCHING) for r in running), key=_ORDER)]
     if task.need_validate:
         return Status.VALIDATING
-    faulty = any(r.outcome in _FAULTS for r in task.replicas)
+    faulty = any(r.outcome in FAULTS for r in task.replicas)
     return Status.RETRYING if faulty else Status.PENDING
 
 

@@ -1,0 +1,156 @@
+"""What holds of every task between two events, whatever came before.
+
+``lifecycle.decide`` checks it before it hands a decision out, so that a fault of ours stops at a
+refused write instead of a lost task; tests check the same functions after every step.
+"""
+
+from __future__ import annotations
+
+from accord.core.errors import InvalidTransition
+from accord.core.replica import Outcome, Replica, ReplicaState, Validity
+from accord.core.task import NEVER, ErrorMask, Stage, Task
+from accord.core.transition import waits_for
+from accord.core.view import done
+
+_LATE = (Outcome.NO_REPLY, Outcome.DETACHED)
+_CANCELLED = int(ErrorMask.CANCELLED)
+
+
+def check_invariants(task: Task) -> None:
+    """Raises InvalidTransition, with the task's story, where one is broken."""
+    broken = _broken(task)
+    if broken:
+        raise InvalidTransition(f"Task {task.id}: {broken}.", task=task.id, story=story(task))
+
+
+def check_step(before: Task, after: Task) -> None:
+    """What a change must keep. Raises InvalidTransition where it does not."""
+    broken = _broken_step(before, after)
+    if broken:
+        told = f"{story(before)} | {story(after)}"
+        raise InvalidTransition(f"Task {after.id}: {broken}.", task=after.id, story=told)
+
+
+def story(task: Task) -> str:
+    """The task in one line, for whoever has to find out what went wrong."""
+    replicas = ", ".join(_told(r) for r in task.replicas)
+    return (
+        f"mask {task.error_mask}, canonical {task.canonical}, done {task.done_time}, "
+        f"assimilation {task.assimilate_state}, next look {task.transition_time}; [{replicas}]"
+    )
+
+
+def _told(replica: Replica) -> str:
+    where = f" on {replica.executor}/{replica.session}" if replica.executor else ""
+    what = f" {replica.outcome}/{replica.validity}" if replica.outcome else ""
+    return f"{replica.number} {replica.state}{what}{where}"
+
+
+def _broken(task: Task) -> str:
+    """The first invariant that does not hold, in words, else an empty string."""
+    last = -1
+    for replica in task.replicas:
+        if replica.number <= last:
+            return "replica numbers must rise"
+        last = replica.number
+        broken = _broken_replica(replica)
+        if broken:
+            return f"replica {replica.number}: {broken}"
+    return _broken_ends(task) or _broken_waiting(task)
+
+
+def _broken_replica(replica: Replica) -> str:
+    state = replica.state
+    if (state is ReplicaState.OVER) != (replica.outcome is not None):
+        return "it has an outcome exactly when it is over"
+    if (replica.outcome is Outcome.SUCCESS) != (replica.result is not None):
+        return "it has a result exactly when it succeeded"
+    if state is ReplicaState.UNSENT and replica.executor is not None:
+        return "it is unsent, yet on an executor"
+    if state is ReplicaState.IN_PROGRESS and not _is_assigned(replica):
+        return "it is in progress, yet not assigned"
+    if replica.killed_at is not None and state is not ReplicaState.OVER:
+        return "it was killed, yet is not over"
+    return ""
+
+
+def _is_assigned(replica: Replica) -> bool:
+    return None not in (
+        replica.executor,
+        replica.session,
+        replica.sent_time,
+        replica.report_deadline,
+    )
+
+
+def _broken_ends(task: Task) -> str:
+    """Invariants of how a task ends."""
+    if task.canonical is not None:
+        if task.error_mask:
+            return "a task with a result cannot have failed (Q1)"
+        canonical = task.replica(task.canonical)
+        if canonical is None or canonical.validity is not Validity.VALID:
+            return "the canonical replica must be a valid one of the task"
+    if (task.done_time is not None) != done(task):
+        return "done_time is set exactly when the status is final"
+    if (task.assimilate_state is Stage.INIT) == done(task):
+        return "assimilation is due exactly when the status is final"
+    return ""
+
+
+def _broken_waiting(task: Task) -> str:
+    """Invariants of what a task waits for: it is never forgotten."""
+    unsent = any(r.state is ReplicaState.UNSENT for r in task.replicas)
+    running = [r for r in task.replicas if r.state is ReplicaState.IN_PROGRESS]
+    if task.error_mask or task.canonical is not None:
+        if unsent:
+            return "nothing more may be sent of a task that has its end"
+    elif not unsent and not running:
+        return "an open task must have a replica that can still end it"
+    if len({r.executor for r in running}) < len(running) and _is_distinct(task):
+        return "two replicas run on one executor"
+    if task.transition_time > min(waits_for(task)):
+        return "it would be looked at too late"
+    if task.done_time is None and task.transition_time >= NEVER:
+        return "it would never be looked at again"
+    return ""
+
+
+def _is_distinct(task: Task) -> bool:
+    return task.spec.redundancy.distinct != "none"
+
+
+def _broken_step(before: Task, after: Task) -> str:
+    if (before.id, before.version, before.add_time) != (after.id, after.version, after.add_time):
+        return "id, version and add_time are not for events to change"
+    if before.done_time is not None and _end(before) != _end(after):
+        return "a final status must not change"
+    if before.canonical is not None and before.canonical != after.canonical:
+        return "the canonical replica must not change"
+    now = {r.number: r for r in after.replicas}
+    for replica in before.replicas:
+        later = now.get(replica.number)
+        if later is None:
+            if not _may_go(replica):
+                return f"replica {replica.number} was dropped"
+        elif replica.state is ReplicaState.OVER and not _may_follow(replica, later):
+            return f"replica {replica.number} was over and changed"
+    return ""
+
+
+def _end(task: Task) -> tuple[object, ...]:
+    return task.done_time, task.canonical, task.error_mask
+
+
+def _may_go(replica: Replica) -> bool:
+    """Only one that was handed back gives way to another, now or later."""
+    return replica.state is ReplicaState.IN_PROGRESS or replica.outcome is Outcome.DIDNT_NEED
+
+
+def _may_follow(replica: Replica, later: Replica) -> bool:
+    """Nothing leaves over but a late message of a lost replica, once."""
+    if later.state is not ReplicaState.OVER:
+        return False
+    if replica.outcome is later.outcome:
+        return replica.result is later.result
+    return replica.outcome in _LATE and replica.received_time is None
