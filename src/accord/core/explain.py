@@ -1,0 +1,364 @@
+"""Why a task is in its state and what happens next, in a sentence or two.
+
+API, command line and website show the same text. Silence is what users of such systems complain
+of most, so every state has an answer, with live numbers, and every failure says what to do.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from accord.core.assignment import lacks, requirement_class, takes_work
+from accord.core.executor import Executor
+from accord.core.policy import Policy
+from accord.core.replica import Outcome, Phase, Replica, ReplicaState, Result, StepResult, Verdict
+from accord.core.retry import FAULTS, faults
+from accord.core.status import Reason, Status
+from accord.core.task import Task
+from accord.core.view import reason_of, shown_replica, status_of
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to know beyond the task itself, at this moment."""
+
+    now: float
+    executors: tuple[Executor, ...] = ()
+    """All that are known, in whatever state."""
+    weakest: str
+    """The lowest isolation level for tasks that name none."""
+    position: int = 0
+    """How many ready tasks of its class come before it."""
+    phases: Mapping[int, Phase] = {}
+    policy: Policy = Policy()
+
+
+def explain(task: Task, around: Surroundings) -> str:
+    """The explanation; plain text, for a person."""
+    status = status_of(task, around.phases)
+    return _TEXTS[status](task, around)
+
+
+# -- before the end ----------------------------------------------------------------------
+
+
+def _pending(task: Task, around: Surroundings) -> str:
+    return f"Waiting to be sent. {_sending(task, around)}"
+
+
+def _retrying(task: Task, around: Surroundings) -> str:
+    waiting = next((r for r in task.replicas if r.state is ReplicaState.UNSENT), None)
+    so_far = f"{_last_fault(task)} {_allowance(task)}"
+    if waiting is not None and waiting.not_before > around.now:
+        return f"{so_far} The next attempt is in {span(waiting.not_before - around.now)}."
+    return f"{so_far} The next attempt waits to be sent. {_sending(task, around)}"
+
+
+def _sending(task: Task, around: Surroundings) -> str:
+    """Who could take it, and when its turn comes."""
+    if not around.executors:
+        return f"No executor is known to this cluster: start one.{_unsendable_in(task, around)}"
+    needs = requirement_class(task)
+    missing = {e.name: lacks(e, needs, around.weakest) for e in around.executors}
+    matching = [e for e in around.executors if not missing[e.name]]
+    if not matching:
+        why = _why_none(around.executors, missing)
+        return f"{why}{_unsendable_in(task, around)}"
+    online = [e for e in matching if takes_work(e)]
+    if not online:
+        states = ", ".join(f"{e.name} is {e.state}" for e in matching)
+        return f"No executor that could run it takes work: {states}."
+    return f"{_of(len(online), around)} and {_queue(around.position)}"
+
+
+def _of(matching: int, around: Surroundings) -> str:
+    online = sum(takes_work(e) for e in around.executors)
+    verb = "matches" if matching == 1 else "match"
+    return f"{matching} of {online} online {_plural(online, 'executor')} {verb} it,"
+
+
+def _queue(position: int) -> str:
+    if position == 0:
+        return "it is the next to get a free slot."
+    return f"{position} {_plural(position, 'task')} will get a free slot before it."
+
+
+def _why_none(executors: Sequence[Executor], missing: Mapping[str, Sequence[str]]) -> str:
+    """Why no executor matches: what all of them lack, else what each of them does."""
+    common = [
+        what for what in missing[executors[0].name] if all(what in m for m in missing.values())
+    ]
+    if not common:
+        each = "; ".join(f"{name} lacks {', '.join(what)}" for name, what in missing.items())
+        return f"No executor has all that it requires: {each}."
+    return f"No executor has {', '.join(common)}{_there_are(common[0], executors)}."
+
+
+def _there_are(what: str, executors: Sequence[Executor]) -> str:
+    """What there is instead, where a list helps to choose."""
+    kind = what.split(" ", 1)[0]
+    if kind == "language":
+        found = sorted({name for e in executors for name in e.info.languages})
+    elif kind == "tag":
+        found = sorted({tag for e in executors for tag in e.info.tags})
+    elif kind == "isolation":
+        found = sorted({e.info.isolation.level for e in executors})
+    else:
+        return ""
+    if not found:
+        return "; there is none" if kind == "isolation" else "; they have none at all"
+    return f"; there {'is' if len(found) == 1 else 'are'} {', '.join(found)}"
+
+
+def _unsendable_in(task: Task, around: Surroundings) -> str:
+    left = task.add_time + around.policy.unsendable_after - around.now
+    if left <= 0:
+        return " The task is about to fail as unsendable."
+    return f" Unless one comes, the task fails as unsendable in {span(left)}."
+
+
+def _running(task: Task, around: Surroundings) -> str:
+    parts = [_one_run(r, around) for r in task.replicas if r.state is ReplicaState.IN_PROGRESS]
+    before = faults(task.replicas)
+    after = f" {_last_fault(task)}" if before else ""
+    return f"{' '.join(parts)}{after}"
+
+
+_DOING = {
+    Phase.FETCHING: "Fetching its files",
+    Phase.COMPILING: "Compiling",
+    Phase.RUNNING: "Running",
+    Phase.JUDGING: "Judging its output",
+    None: "Sent to run",
+}
+
+
+def _one_run(replica: Replica, around: Surroundings) -> str:
+    doing = _DOING[around.phases.get(replica.number)]
+    since = around.now - (replica.sent_time or around.now)
+    left = (replica.report_deadline or around.now) - around.now
+    return (
+        f"{doing} on {replica.executor}, {span(since)} after it was sent;"
+        f" it is given up and tried again if nothing is heard for another {span(left)}."
+    )
+
+
+def _validating(task: Task, around: Surroundings) -> str:
+    if any(r.state is ReplicaState.IN_PROGRESS for r in task.replicas):
+        return _running(task, around)
+    there = sum(r.outcome is Outcome.SUCCESS for r in task.replicas)
+    return f"{there} {_plural(there, 'result')} of {task.spec.redundancy.min_quorum} are compared."
+
+
+def _cancelling(task: Task, _around: Surroundings) -> str:
+    where = [str(r.executor) for r in task.replicas if r.state is ReplicaState.IN_PROGRESS]
+    return (
+        f"Cancelling: {' and '.join(where)} {'has' if len(where) == 1 else 'have'} been told to stop"
+        " it. The task is cancelled once its box is known to be empty."
+    )
+
+
+# -- the end -----------------------------------------------------------------------------
+
+
+def _ended(task: Task, _around: Surroundings) -> str:
+    """A program that was run: what it did, whichever the verdict."""
+    replica = shown_replica(task)
+    if replica is None or replica.result is None:
+        return "The task has ended."
+    return _ran(task, replica.result, str(replica.executor))
+
+
+def _ran(task: Task, result: Result, where: str) -> str:
+    compiling = result.execute is None
+    step = result.compile if compiling else result.execute
+    name = "compile step" if compiling else "program"
+    if step is None:
+        return f"It ran on {where}: {_word(result.verdict)}."
+    how = _how(step, name, task)
+    after = f"on {where} after {span(step.wall_time)}"
+    verdict = "" if result.verdict is Verdict.OK else f" ({_word(result.verdict)})"
+    return f"The {name} {how} {after}{verdict}.{_advice(result, step, name)}"
+
+
+def _how(step: StepResult, name: str, task: Task) -> str:
+    if step.limit is not None:
+        spec = task.spec.compile if name == "compile step" else task.spec.execute
+        bound = f" ({_bound(step.limit, getattr(spec.limits, step.limit))})" if spec else ""
+        return f"was stopped at its limit {step.limit}{bound}"
+    if step.signal is not None:
+        return f"was ended by signal {_signal(step.signal)}"
+    return f"ended with exit code {step.exit_code}"
+
+
+def _advice(result: Result, step: StepResult, name: str) -> str:
+    if result.verdict is Verdict.OK:
+        return ""
+    if step.limit is not None:
+        return f" Let it use less, or submit it again with a larger limits.{step.limit}."
+    if _missed_the_network(step):
+        return " It tried to use the network, which is off for this task."
+    stream = "compile_stderr" if name == "compile step" else "stderr"
+    return f" See {stream} for what it says."
+
+
+_NETWORK_WORDS = (
+    b"network is unreachable",
+    b"temporary failure in name resolution",
+    b"could not resolve host",
+    b"name or service not known",
+    b"getaddrinfo",
+)
+
+
+def _missed_the_network(step: StepResult) -> bool:
+    said = (step.stderr.inline or b"").lower()
+    return any(words in said for words in _NETWORK_WORDS)
+
+
+def _cancelled(task: Task, _around: Surroundings) -> str:
+    asked, done = task.cancel_requested_at, task.done_time
+    took = f" {span(done - asked)} after it was asked for" if asked and done else ""
+    return f"Cancelled{took}; nothing of it runs any more. Retry makes a new task of it."
+
+
+def _failed(task: Task, around: Surroundings) -> str:
+    reason = reason_of(task)
+    why, what_to_do = _REASONS[reason] if reason else ("", "")
+    policy = task.spec.redundancy
+    facts = {
+        "errors": sum(r.outcome is Outcome.CLIENT_ERROR for r in task.replicas),
+        "lost": len({r.executor for r in task.replicas if r.outcome in _LOST}),
+        "attempts": sum(r.sent_time is not None for r in task.replicas),
+        "results": sum(r.outcome is Outcome.SUCCESS for r in task.replicas),
+        "quorum": policy.min_quorum,
+        "deadline": span(task.spec.deadline or 0.0),
+        "unsendable": span(around.policy.unsendable_after),
+    }
+    last = f" {_last_fault(task)}" if faults(task.replicas) else ""
+    return f"{why.format(**facts)}{last} {what_to_do}"
+
+
+_LOST = (Outcome.NO_REPLY, Outcome.DETACHED)
+
+_REASONS: Mapping[Reason, tuple[str, str]] = {
+    Reason.TOO_MANY_ERRORS: (
+        "Failed: {errors} attempts came to nothing through faults of executors.",
+        "Look after those executors (`accord doctor` on each), then retry.",
+    ),
+    Reason.TOO_MANY_LOST: (
+        "Failed: {lost} executors were lost while they ran it, so it may well bring them down.",
+        "See what the program does to its machine, and lower its limits, before you retry.",
+    ),
+    Reason.TOO_MANY_REPLICAS: (
+        "Failed: {attempts} attempts were made and none of them gave a result.",
+        "See whether the executors are well, then retry, or raise max_total_replicas.",
+    ),
+    Reason.NO_CONSENSUS: (
+        "Failed: {results} results came and no {quorum} of them agree.",
+        "Make the program's output the same on every run, then submit it again.",
+    ),
+    Reason.UNSENDABLE: (
+        "Failed: for {unsendable} no executor could take it.",
+        "Start an executor that has what it requires, or require less, then retry.",
+    ),
+    Reason.DEADLINE: (
+        "Failed: it was not done within its deadline of {deadline}.",
+        "Submit it again with a longer deadline, or when the queue is shorter.",
+    ),
+    Reason.BAD_INPUT: (
+        "Failed: what was submitted cannot be used.",
+        "Mend it and submit it again; the same would fail alike.",
+    ),
+}
+
+
+def _last_fault(task: Task) -> str:
+    """What the latest attempt that came to nothing met with."""
+    faulty = [r for r in task.replicas if r.outcome in FAULTS]
+    if not faulty:
+        return ""
+    latest = faulty[-1]
+    what = latest.message or _word(latest.outcome or Outcome.CLIENT_ERROR)
+    return f"Attempt {len(faulty)} failed on {latest.executor}: {what.rstrip('.')}."
+
+
+def _allowance(task: Task) -> str:
+    policy = task.spec.redundancy
+    sent = sum(r.sent_time is not None for r in task.replicas)
+    left = max(0, policy.max_total_replicas - sent)
+    return f"At most {left} more {_plural(left, 'attempt')} will be made."
+
+
+_TEXTS: Mapping[Status, Callable[[Task, Surroundings], str]] = {
+    Status.PENDING: _pending,
+    Status.RETRYING: _retrying,
+    Status.COMPILING: _running,
+    Status.RUNNING: _running,
+    Status.VALIDATING: _validating,
+    Status.CANCELLING: _cancelling,
+    Status.SUCCESS: _ended,
+    Status.COMPILE_FAILED: _ended,
+    Status.RUN_FAILED: _ended,
+    Status.WRONG_ANSWER: _ended,
+    Status.FORMAT_ERROR: _ended,
+    Status.FAILED: _failed,
+    Status.CANCELLED: _cancelled,
+}
+
+
+# -- words -------------------------------------------------------------------------------
+
+
+def span(seconds: float) -> str:
+    """A length of time for a person.
+
+    >>> [span(s) for s in (-1.0, 0.004, 2.25, 59.0, 90.0, 5400.0, 200000.0)]
+    ['0 ms', '4 ms', '2.2 s', '59 s', '1.5 min', '1.5 h', '2.3 days']
+    """
+    seconds = max(0.0, seconds)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for unit, size, most in (("s", 1.0, 60.0), ("min", 60.0, 3600.0), ("h", 3600.0, 86400.0)):
+        if seconds < most:
+            return f"{_short(seconds / size)} {unit}"
+    return f"{_short(seconds / 86400)} days"
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0") if number < 10 else f"{number:.0f}"
+
+
+def _bound(limit: str, value: float) -> str:
+    """A limit with its unit.
+
+    >>> _bound("memory", 512 << 20), _bound("wall", 10.0), _bound("processes", 64)
+    ('512 MiB', '10 s', '64')
+    """
+    if limit in ("wall", "cpu"):
+        return span(value)
+    if limit in ("memory", "output", "file", "disk"):
+        return f"{_short(value / (1 << 20))} MiB"
+    return f"{value:.0f}"
+
+
+def _signal(number: int) -> str:
+    """A signal by number and name.
+
+    >>> _signal(11), _signal(200)
+    ('11 (SIGSEGV)', '200')
+    """
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:
+        return str(number)
+
+
+def _word(value: Outcome | Verdict) -> str:
+    return value.replace("_", " ")
+
+
+def _plural(count: int, noun: str) -> str:
+    return noun if count == 1 else f"{noun}s"
