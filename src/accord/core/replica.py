@@ -119,7 +119,7 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True):
     stderr_truncated: bool = False
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class Result(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """What an executor reports of a replica that the box ran to a verdict."""
 
     verdict: Verdict
@@ -136,7 +136,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return [c for s in steps for c in (s.stdout, s.stderr)] + list(self.kept.values())
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
+class Failure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """What an executor reports of a replica that it could not run."""
 
     error_class: ErrorClass
