@@ -1,0 +1,126 @@
+"""The API of the machines: health, executors, judicators, languages."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel, Field
+
+from accord import __version__
+from accord.core.executor import Executor, ExecutorState
+from accord.core.ids import ExecutorName
+from accord.core.languages import PRESETS
+from accord.core.user import Role
+from accord.delivery.http.access import caller
+from accord.delivery.http.context import gateway
+from accord.delivery.http.documents import (
+    API,
+    ExecutorOut,
+    JudicatorOut,
+    executor_out,
+    judicator_out,
+)
+from accord.delivery.http.tasks import NoQuery, answer
+
+api = APIBlueprint("nodes", __name__, url_prefix=API, abp_tags=[Tag(name="Machines")])
+
+
+class Health(BaseModel):
+    """Whether this gateway and a judicator work."""
+
+    status: Literal["ok"]
+    version: str
+    judicator: JudicatorOut
+
+
+class Executors(BaseModel):
+    """All executors that are known."""
+
+    items: list[ExecutorOut]
+
+
+class Judicators(BaseModel):
+    """All judicators that are registered."""
+
+    items: list[JudicatorOut]
+
+
+class LanguageOut(BaseModel):
+    """A language, and who runs it."""
+
+    name: str
+    title: str
+    file: str = Field(description="The name that a single source gets.")
+    compiled: bool
+    executors: dict[str, str] = Field(description="Executors that take work, with its version.")
+
+
+class Languages(BaseModel):
+    """All languages that there are presets for."""
+
+    items: list[LanguageOut]
+
+
+class ExecutorPath(BaseModel):
+    """The executor that is meant, and what to do with it."""
+
+    name: str
+    verb: Literal["drain", "quarantine", "release", "forget"]
+
+
+@api.get("/health", responses={200: Health})
+def health(query: NoQuery) -> Response:  # noqa: ARG001  # refuses parameters
+    """Say whether this gateway can reach a working judicator; 503 where it cannot."""
+    pong = gateway().judicator.ping()
+    return answer(Health(status="ok", version=__version__, judicator=judicator_out(pong)))
+
+
+@api.get("/executors", responses={200: Executors})
+def executors(query: NoQuery) -> Response:  # noqa: ARG001  # refuses parameters
+    """List the executors."""
+    caller().need(Role.READER)
+    found = gateway().judicator.executors()
+    return answer(Executors(items=[executor_out(e) for e in found]))
+
+
+@api.post("/executors/<name>/<verb>", responses={200: ExecutorOut})
+def steer(path: ExecutorPath, query: NoQuery) -> Response:  # noqa: ARG001  # refuses parameters
+    """Drain, quarantine or release an executor, or forget a lost one."""
+    caller().need(Role.ADMIN)
+    return answer(executor_out(gateway().judicator.steer(ExecutorName(path.name), path.verb)))
+
+
+@api.get("/judicators", responses={200: Judicators})
+def judicators(query: NoQuery) -> Response:  # noqa: ARG001  # refuses parameters
+    """List the judicators."""
+    caller().need(Role.READER)
+    return answer(Judicators(items=[judicator_out(j) for j in gateway().judicator.judicators()]))
+
+
+@api.get("/languages", responses={200: Languages})
+def languages(query: NoQuery) -> Response:  # noqa: ARG001  # refuses parameters
+    """List the languages, each with the executors that run it."""
+    caller().need(Role.READER)
+    return answer(Languages(items=languages_of(gateway().judicator.executors())))
+
+
+def languages_of(found: list[Executor]) -> list[LanguageOut]:
+    """The presets, with the executors that take work and have what they need."""
+    working = [e for e in found if e.state is ExecutorState.ONLINE]
+    return [
+        LanguageOut(
+            name=preset.name,
+            title=preset.title,
+            file=preset.file,
+            compiled=bool(preset.compile),
+            executors={
+                e.name: e.info.languages[preset.name]
+                for e in working
+                if preset.name in e.info.languages
+            },
+        )
+        for preset in PRESETS.values()
+    ]

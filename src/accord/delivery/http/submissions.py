@@ -1,0 +1,204 @@
+"""What a submitter may write: the JSON of a task, short form and long form, as one model.
+
+The short form (``language``, ``source``, ``stdin``, ``args``, ``env``, ``limits`` at the top)
+and the long form (``source.files``, ``compile``, ``execute``) mix freely as long as nothing is
+said twice. Fields of later versions are known here so that they are refused as "not yet", not as
+misspelled.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from accord.core.errors import Invalid, NotYet
+from accord.core.executor import ISOLATION_LEVELS
+from accord.core.limits import FLOORS
+
+MOST_FILES = 256
+"""Files of a source that come as JSON; more of them travel better in a zip."""
+_LONGEST_STEP = 32 * 1024
+"""Bytes of a command with its arguments and environment: they lie in the document."""
+
+Word = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+"""What becomes part of an argv or environment: it cannot hold a NUL."""
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)]
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$")]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _decodable(text: str) -> str:
+    try:
+        base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(
+            "This is no base64. Encode the bytes by RFC 4648, without breaks"
+        ) from error
+    return text
+
+
+class Encoded(_Strict):
+    """Bytes that are not text."""
+
+    base64: Annotated[str, AfterValidator(_decodable)]
+
+
+Bytes = str | Encoded
+
+
+def raw(value: Bytes) -> bytes:
+    """The bytes that were meant."""
+    if isinstance(value, str):
+        return value.encode("utf-8")
+    return base64.b64decode(value.base64)
+
+
+class LimitsIn(_Strict):
+    """The bounds of one step; what is left out has its default."""
+
+    wall: float | None = Field(default=None, ge=FLOORS.wall, description="Seconds on the clock.")
+    cpu: float | None = Field(default=None, ge=FLOORS.cpu, description="Seconds of processor time.")
+    memory: int | None = Field(default=None, ge=FLOORS.memory, description="Bytes.")
+    processes: int | None = Field(default=None, ge=FLOORS.processes)
+    output: int | None = Field(
+        default=None, ge=FLOORS.output, description="Bytes of stdout and stderr."
+    )
+    file: int | None = Field(default=None, ge=FLOORS.file, description="Bytes of the largest file.")
+    disk: int | None = Field(default=None, ge=FLOORS.disk, description="Bytes written in all.")
+    open_files: int | None = Field(default=None, ge=FLOORS.open_files)
+
+
+class StepIn(_Strict):
+    """One command. A string is a script for bash; a list is an argv without a shell."""
+
+    command: Word | list[Word] | None = Field(
+        default=None, description="From the language where absent."
+    )
+    args: list[Word] = []
+    env: dict[EnvName, Word] = {}
+    stdin: Bytes | None = None
+    limits: LimitsIn | None = None
+
+
+class SourceIn(_Strict):
+    """What the program is made of: files by relative path, or one zip archive."""
+
+    files: dict[str, Bytes] | None = Field(default=None, max_length=MOST_FILES)
+    zip: Encoded | None = None
+
+
+class RequiresIn(_Strict):
+    """What an executor must offer."""
+
+    tags: list[Line] = Field(default=[], max_length=32)
+    cpus: int = Field(default=1, ge=1, le=1024)
+    memory: int = Field(default=0, ge=0, le=1 << 50)
+    isolation: Literal["", *ISOLATION_LEVELS] = ""  # type: ignore[valid-type]  # made from the core's list
+
+
+class RedundancyIn(_Strict):
+    """How many runs, and when their results are one."""
+
+    min_quorum: int = Field(default=1, ge=1, le=100)
+    target_replicas: int | None = Field(default=None, ge=1, le=100)
+    max_error_replicas: int = Field(default=3, ge=1, le=100)
+    max_total_replicas: int = Field(default=10, ge=1, le=100)
+    max_success_replicas: int = Field(default=6, ge=1, le=100)
+    max_lost_replicas: int = Field(default=3, ge=1, le=100)
+    delay_bound: float | None = Field(default=None, gt=0, le=30 * 86400, description="Seconds.")
+    distinct: Literal["executor", "owner", "none"] = "executor"
+    comparator: Any = None
+    homogeneous: Any = None
+    adaptive: Any = None
+
+
+class Submission(_Strict):
+    """A task as it is submitted."""
+
+    language: str | None = Field(default=None, description="A preset that fills the commands.")
+    source: Bytes | SourceIn | None = Field(
+        default=None, description="A text, files by path, or a zip."
+    )
+    stdin: Bytes | None = None
+    args: list[Word] | None = None
+    env: dict[EnvName, Word] | None = None
+    limits: LimitsIn | None = Field(default=None, description="Of the execute step.")
+    compile: StepIn | None = None
+    execute: StepIn | None = None
+    data: Encoded | None = Field(default=None, description="A zip, unpacked to data/.")
+    outputs: list[Word] = Field(default=[], max_length=100, description="Globs of files to keep.")
+    name: Line = ""
+    labels: dict[LabelKey, Line] = Field(default={}, max_length=64)
+    priority: int = Field(default=0, ge=-100, le=100)
+    requires: RequiresIn = RequiresIn()
+    redundancy: RedundancyIn = RedundancyIn()
+    deadline: float | None = Field(
+        default=None, gt=0, le=365 * 86400, description="Seconds from now."
+    )
+    network: bool = False
+    check: Any = None
+    expected: Any = None
+    after: Any = None
+    assimilate: Any = None
+    on_finish: Any = None
+    retry: Any = None
+    batch: Any = None
+    cases: Any = None
+
+
+_LATER = ("check", "expected", "after", "assimilate", "on_finish", "retry", "batch", "cases")
+_LATER_REDUNDANCY = ("comparator", "homogeneous", "adaptive")
+
+
+def check_available(task: Submission) -> None:
+    """Refuse what this version does not do. Raises NotYet, naming the field."""
+    asked = [name for name in _LATER if getattr(task, name) is not None]
+    policy = task.redundancy
+    asked += [f"redundancy.{n}" for n in _LATER_REDUNDANCY if getattr(policy, n) is not None]
+    asked += ["network"] if task.network else []
+    asked += ["redundancy.min_quorum"] if policy.min_quorum > 1 else []
+    asked += ["redundancy.target_replicas"] if (policy.target_replicas or 1) > 1 else []
+    if asked:
+        raise NotYet(
+            f"This version of Accord does not do {asked[0]!r} yet. Leave the field out.",
+            field=asked[0],
+        )
+
+
+def execute_of(task: Submission) -> StepIn:
+    """The execute step with the short form's fields in it. Raises Invalid."""
+    given = task.execute or StepIn()
+    short = {name: getattr(task, name) for name in ("args", "env", "stdin", "limits")}
+    short = {name: value for name, value in short.items() if value is not None}
+    for name in short:
+        if name in given.model_fields_set:
+            raise Invalid(
+                f"{name} stands both at the top and in execute. Give it once.", field=name
+            )
+    return given.model_copy(update=short)
+
+
+def check_step(step: StepIn, field: str) -> None:
+    """Check what a model cannot say. Raises Invalid."""
+    if step.command is not None and (not step.command or not step.command[0].strip()):
+        raise Invalid("The command is empty. Name a program.", field=f"{field}.command")
+    words = [step.command] if isinstance(step.command, str) else list(step.command or [])
+    words += [*step.args, *step.env, *step.env.values()]
+    if sum(len(word.encode("utf-8")) + 1 for word in words) > _LONGEST_STEP:
+        raise Invalid(
+            f"Command, arguments and environment are longer than {_LONGEST_STEP} bytes together. "
+            "Send the rest as stdin or as files.",
+            field=field,
+        )
+
+
+def wishes(limits: LimitsIn | None) -> dict[str, object]:
+    """The limits that were given."""
+    return limits.model_dump(exclude_none=True) if limits else {}

@@ -1,0 +1,4 @@
+// Draws the API's document.
+window.addEventListener("load", () => {
+  SwaggerUIBundle({ url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true });
+});
