@@ -1,0 +1,321 @@
+"""Boxes by bubblewrap: the default sandbox."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import select
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+
+from accord.adapters.sandbox import cgroup, wire
+from accord.adapters.sandbox.globs import matcher
+from accord.adapters.sandbox.launch import Launcher, Spawner, Started, find_bwrap
+from accord.adapters.sandbox.meter import Accounting
+from accord.adapters.sandbox.polling import Polling
+from accord.adapters.sandbox.run import Gone, Run
+from accord.adapters.sandbox.wire import Broken, Frame
+from accord.config import SandboxSettings
+from accord.core.errors import Invalid, SandboxError
+from accord.core.executor import Isolation
+from accord.ports.clock import Clock
+from accord.ports.sandbox import Box, Command, Kept, Mount, Ran, Sink
+
+_ANSWER_TIMEOUT = 120.0
+"""Seconds for the init to write, unpack or list: it moves a few hundred megabytes at most."""
+_EMPTY_TIMEOUT = 30.0
+"""Seconds for a killed box to be seen empty."""
+_DEEPEST_ARCHIVE = 32
+_MOST_LISTED = 100_000
+
+
+class BwrapSandbox:
+    """See ports.sandbox.Sandbox. ``first_uid`` plus the slot is a box's host uid where the
+    executor is root; else a box has the executor's.
+    """
+
+    def __init__(self, settings: SandboxSettings, clock: Clock, first_uid: int = 200_000) -> None:
+        if first_uid <= 0:
+            raise SandboxError("executor.first_uid must be above 0: no program runs as root.")
+        self._settings = settings
+        self._clock = clock
+        self._first_uid = first_uid
+        self._names = itertools.count()
+        self._accounting = choose_accounting(settings.cgroup, clock)
+        self._spawner = Spawner()
+        self._launcher = Launcher(
+            find_bwrap(settings.bwrap),
+            self._spawner,
+            uncounted_memory=self._accounting.counts_all_memory,
+        )
+        self._lock = threading.Lock()
+        self._isolation: Isolation | None = None
+
+    def isolation(self) -> Isolation:
+        """See ports.sandbox.Sandbox."""
+        accounting = self._accounting
+        return Isolation(level=accounting.level, why=accounting.why)
+
+    def open(self, slot: int, disk: int, mounts: Sequence[Mount] = ()) -> Box:
+        """See ports.sandbox.Sandbox."""
+        uid = self._first_uid + slot if os.geteuid() == 0 else os.geteuid()
+        started = self._launcher.start(uid, disk, (*self._settings.mounts, *mounts))
+        name = f"{slot}-{next(self._names)}"
+        return BwrapBox(started, name, self._settings, self._accounting, self._clock)
+
+    def close(self) -> None:
+        """See ports.sandbox.Sandbox."""
+        with self._lock:
+            self._spawner.close()
+            self._launcher.close()
+            self._accounting.close()
+
+
+class BwrapBox:
+    """See ports.sandbox.Box."""
+
+    def __init__(
+        self,
+        started: Started,
+        name: str,
+        settings: SandboxSettings,
+        accounting: Accounting,
+        clock: Clock,
+    ) -> None:
+        self._box = started
+        self._name = name
+        self._settings = settings
+        self._accounting = accounting
+        self._clock = clock
+        self._commands = itertools.count()
+        self._lock = threading.Lock()
+        self._killed = False
+        self._closed = False
+
+    # -- files in ------------------------------------------------------------------------
+
+    def write(self, path: str, chunks: Iterable[bytes], mode: int = 0o644) -> None:
+        """See ports.sandbox.Box."""
+        answer = self._send((b"write", _encoded(path), b"%d" % mode), chunks)
+        self._check(answer, f"The path {path!r}")
+
+    def unpack(self, archive: Iterable[bytes], into: str = "") -> None:
+        """See ports.sandbox.Box."""
+        caps = (self._settings.archive_bytes, self._settings.archive_entries, _DEEPEST_ARCHIVE)
+        head = (b"unpack", _encoded(into), *(b"%d" % cap for cap in caps))
+        answer = self._send(head, archive)
+        if answer.verb == b"full":
+            raise Invalid("The archive unpacks to more than the limit disk allows.", field="data")
+        if answer.verb == b"bad":
+            raise Invalid(f"The archive cannot be unpacked: {_text(answer)}.", field="data")
+        self._check(answer, "The archive")
+
+    def _send(self, head: Sequence[bytes], chunks: Iterable[bytes]) -> Frame:
+        with self._talking():
+            self._box.wire.send(*head)
+            try:
+                for chunk in chunks:
+                    for at in range(0, len(chunk), wire.LARGEST_CHUNK):
+                        self._box.wire.send(b"data", chunk[at : at + wire.LARGEST_CHUNK])
+            finally:
+                self._box.wire.send(b"end")
+                answer = self._box.wire.recv()
+            answer.close()
+            return answer
+
+    def _check(self, answer: Frame, what: str) -> None:
+        if answer.verb == b"bad":
+            raise Invalid(f"{what} cannot be used: it {_text(answer)}.", field="path")
+        if answer.verb == b"full":
+            raise SandboxError(f"{what} does not fit into the limit disk.")
+        if answer.verb != b"ok":
+            raise SandboxError(f"{what} cannot be written in the box: {_text(answer)}.")
+
+    # -- running -------------------------------------------------------------------------
+
+    def run(self, command: Command, stdout: Sink, stderr: Sink, stop: threading.Event) -> Ran:
+        """See ports.sandbox.Box."""
+        _check_command(command)
+        self._usable()
+        name = f"{self._name}-{next(self._commands)}"
+        meter = self._accounting.meter(name, command.limits, self._box.pid)
+        began = self._clock.monotonic()
+        run = Run(self._box, meter, self._clock, command, self._accounting.counts_all_memory)
+        try:
+            return run(stdout, stderr, stop)
+        except Gone as error:
+            killed = self._killed
+            self._end()
+            total = meter.finish()
+            if not killed:
+                raise SandboxError("The init of the box has ended while it ran.") from error
+            return Ran(
+                signal=signal.SIGKILL,
+                wall_time=self._clock.monotonic() - began,
+                cpu_time=total.cpu or 0.0,
+                peak_memory=total.peak_memory,
+                killed=True,
+            )
+        except BaseException:
+            self._end()
+            meter.finish()
+            raise
+
+    # -- files out -----------------------------------------------------------------------
+
+    def collect(self, globs: Sequence[str], max_files: int, max_bytes: int) -> Iterator[Kept | str]:
+        """See ports.sandbox.Box."""
+        matches = matcher(globs)
+        for path, size in self._listed(matches):
+            fits = max_files > 0 and size <= max_bytes
+            opened = self._opened(path) if size >= 0 and fits else None
+            if opened is None:
+                yield os.fsencode(path).decode("utf-8", "replace")
+                continue
+            max_files -= 1
+            max_bytes -= size
+            try:
+                yield Kept(path=path, size=size, chunks=_chunks(opened, size))
+            finally:
+                os.close(opened)
+
+    def _listed(self, matches: object) -> list[tuple[str, int]]:
+        assert callable(matches)
+        found = []
+        with self._talking():
+            self._box.wire.send(b"list", b"%d" % _MOST_LISTED)
+            for _ in range(_MOST_LISTED + 1):
+                frame = self._box.wire.recv()
+                frame.close()
+                if frame.verb != b"file" or len(frame.fields) != 2:  # noqa: PLR2004
+                    break
+                path = os.fsdecode(frame.fields[0])
+                if matches(path):
+                    found.append((path, int(frame.fields[1])))
+        return sorted(found)
+
+    def _opened(self, path: str) -> int | None:
+        """A descriptor of a regular file; None where it is not one (any more)."""
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            return None
+        with self._talking():
+            self._box.wire.send(b"open", _encoded(path))
+            frame = self._box.wire.recv()
+        if frame.verb != b"ok" or len(frame.fds) != 1:
+            frame.close()
+            return None
+        return frame.fds.pop()
+
+    # -- the end -------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """See ports.sandbox.Box."""
+        with self._lock:
+            if not self._closed:
+                self._killed = True
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._box.pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """See ports.sandbox.Box."""
+        self._end()
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._box.wire.socket.close()
+            for fd in (self._box.pidfd, self._box.stderr, *self._box.roots):
+                os.close(fd)
+
+    def _end(self) -> None:
+        """Kill everything, and see that it is gone: the kernel lets the init of a pid namespace
+        die last, and bubblewrap itself holds the other end of ``stderr``.
+        """
+        self.kill()
+        if self._closed:
+            return
+        if not _event(self._box.pidfd, _EMPTY_TIMEOUT) or not _ended(self._box.stderr):
+            raise SandboxError("The box could not be emptied: a process in it does not end.")
+
+    @contextlib.contextmanager
+    def _talking(self) -> Iterator[None]:
+        self._usable()
+        self._box.wire.socket.settimeout(_ANSWER_TIMEOUT)
+        try:
+            yield
+        except (Broken, ValueError) as error:
+            self.kill()
+            raise SandboxError(f"The init of the box does not answer: {error}.") from error
+
+    def _usable(self) -> None:
+        if self._killed or self._closed:
+            raise SandboxError("The box has been closed.")
+
+
+def choose_accounting(kind: str, clock: Clock) -> Accounting:
+    """The best accounting that this machine allows, or the one that was asked for.
+
+    Raises SandboxError where that one cannot be had.
+    """
+    if kind == "poll":
+        return Polling("sandbox.cgroup is set to poll")
+    reasons = []
+    for name, opened in (("v2", cgroup.open_v2), ("v1", cgroup.open_v1)):
+        if kind not in ("auto", name):
+            continue
+        try:
+            return opened(clock)
+        except cgroup.Unusable as error:
+            reasons.append(str(error))
+    if kind != "auto":
+        why = reasons[0] if reasons else "it must be auto, v2, v1 or poll"
+        raise SandboxError(f"sandbox.cgroup is {kind!r}, but {why}.")
+    return Polling("; ".join(reasons))
+
+
+def _check_command(command: Command) -> None:
+    words = (*command.argv, *command.env, *command.env.values())
+    if not command.argv or any("\0" in word for word in words):
+        raise Invalid("A command needs a program, and no NUL anywhere.", field="command")
+    if any("=" in name or not name for name in command.env):
+        raise Invalid("The name of a variable must not be empty nor hold '='.", field="env")
+
+
+def _encoded(path: str) -> bytes:
+    try:
+        return path.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid(f"The path {path!r} is not valid Unicode.", field="path") from error
+
+
+def _text(answer: Frame) -> str:
+    """What the init says, which a stranger's program may have had a hand in."""
+    return b" ".join(answer.fields)[:1000].decode("utf-8", "replace")
+
+
+def _chunks(fd: int, size: int) -> Iterator[bytes]:
+    at = 0
+    while at < size:
+        chunk = os.pread(fd, min(1 << 20, size - at), at)
+        if not chunk:
+            return
+        at += len(chunk)
+        yield chunk
+
+
+def _event(fd: int, timeout: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))
+
+
+def _ended(fd: int) -> bool:
+    """Read to the end, at which nobody holds the other side."""
+    while _event(fd, _EMPTY_TIMEOUT):
+        if not os.read(fd, 65536):
+            return True
+    return False

@@ -1,0 +1,287 @@
+"""The first process in a box: pid 1 of its namespace, and the executor's hands inside.
+
+It is sent into the box as code and runs under ``python3 -I -S``, so it imports only built-in
+modules and what travels with it. It writes files, unpacks archives, runs one command at a time,
+and hands out regular files. The program is never pid 1 (abort and SIGTERM would mean something
+else there), cannot trace, read or stop this process, and nothing that it started outlives it.
+
+Verbs in, answers out (see wire.py): ``write path mode``, ``data``…, ``end`` → ``ok | bad | fail``;
+``unpack into bytes entries depth``, ``data``…, ``end`` → the same; ``run`` with its three
+descriptors → ``ready`` from the child, then ``go``, then ``done``; ``list most`` → ``file``…,
+``end``; ``open path`` → ``ok size`` with a descriptor, or ``bad``.
+"""
+
+from __future__ import annotations
+
+import _ctypes
+import _signal
+import _socket
+import errno
+import os
+import resource
+
+from accord.adapters.sandbox.archive import BadArchive, Caps, unpack
+from accord.adapters.sandbox.paths import BadPath, Folder, parts_of
+from accord.adapters.sandbox.wire import Broken, Frame, Wire
+
+_PR_SET_DUMPABLE = 4
+_PR_GET_DUMPABLE = 3
+_BUSY_TRIES = 50
+_LARGEST_ARCHIVE = 1 << 30
+
+
+def serve(fd: int, work: bytes) -> None:
+    """Answer the executor until it is gone."""
+    _hide()
+    os.set_inheritable(fd, False)
+    wire = Wire(_socket.socket(fileno=fd))
+    roots = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (work, b"/tmp", b"/dev/shm")]
+    folder = Folder(roots[0])
+    wire.send(b"hello", b"1", fds=roots)
+    verbs = {b"write": _write, b"unpack": _unpack, b"run": _run, b"list": _list, b"open": _open}
+    while True:
+        frame = wire.recv()
+        verb = verbs.get(frame.verb)
+        if verb is not None:  # a "go" that nobody waited for any more is passed over
+            verb(wire, folder, frame)
+        frame.close()
+
+
+def _hide() -> None:
+    """Let nobody in the box trace this process or read its memory, environment or descriptors."""
+    prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
+    _ctypes.call_function(prctl, (_PR_SET_DUMPABLE, 0, 0, 0, 0))
+    if _ctypes.call_function(prctl, (_PR_GET_DUMPABLE, 0, 0, 0, 0)) != 0:
+        raise SystemExit("the init cannot hide itself")
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # which pid 1 ignores; Python's would raise
+
+
+# -- files in --------------------------------------------------------------------------------
+
+
+def _write(wire: Wire, folder: Folder, frame: Frame) -> None:
+    path, mode = frame.fields
+    target = -1
+    answer = [b"ok"]
+    try:
+        target = folder.create(parts_of(path), int(mode))
+    except (BadPath, OSError) as error:
+        answer = _refusal(error)
+    answer = _receive(wire, target, answer)
+    if target >= 0:
+        os.close(target)
+    wire.send(*answer)
+
+
+def _receive(wire: Wire, target: int, answer: list[bytes], most: int = 1 << 62) -> list[bytes]:
+    """Take what is sent up to its end, also where it can no longer be kept."""
+    while True:
+        frame = wire.recv()
+        frame.close()
+        if frame.verb == b"end":
+            return answer
+        if frame.verb != b"data":
+            raise Broken("data was expected")
+        most -= len(frame.fields[0])
+        if most < 0:
+            answer = [b"bad", b"is larger than any archive that can be unpacked"]
+        if answer[0] == b"ok":
+            answer = _append(target, frame.fields[0])
+
+
+def _append(target: int, data: bytes) -> list[bytes]:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(target, view) :]
+    except OSError as error:
+        return _refusal(error)
+    return [b"ok"]
+
+
+def _refusal(error: Exception) -> list[bytes]:
+    if isinstance(error, (BadPath, BadArchive)):
+        return [b"bad", str(error).encode("utf-8", "replace")]
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return [b"full"]
+    return [b"fail", str(error).encode("utf-8", "replace")]
+
+
+def _unpack(wire: Wire, folder: Folder, frame: Frame) -> None:
+    into, size, entries, depth = frame.fields
+    spool = os.memfd_create("archive", os.MFD_CLOEXEC)
+    try:
+        answer = _receive(wire, spool, [b"ok"], _LARGEST_ARCHIVE)
+        if answer[0] == b"ok":
+            caps = Caps(int(size), int(entries), int(depth))
+            answer = _unpack_into(spool, folder, into, caps)
+    finally:
+        os.close(spool)
+    wire.send(*answer)
+
+
+def _unpack_into(spool, folder, into, caps):  # type: ignore[no-untyped-def]  # a lazy module
+    below = Folder(os.dup(folder.fd))
+    try:
+        if into:
+            folder.make(parts_of(into))
+            inner = folder._enter(parts_of(into), make=False)
+            os.close(below.fd)
+            below = Folder(inner)
+        archive.unpack(spool, below, caps)
+    except archive.BadArchive as error:
+        return [b"bad", str(error).encode("utf-8", "replace")]
+    except (BadPath, OSError) as error:
+        return _refusal(error)
+    finally:
+        os.close(below.fd)
+    return [b"ok"]
+
+
+# -- files out -------------------------------------------------------------------------------
+
+
+def _list(wire: Wire, folder: Folder, frame: Frame) -> None:
+    for path, size in folder.walk(int(frame.fields[0])):
+        wire.send(b"file", path, b"%d" % size)
+    wire.send(b"end")
+
+
+def _open(wire: Wire, folder: Folder, frame: Frame) -> None:
+    try:
+        fd, size = folder.open(parts_of(frame.fields[0]))
+    except BadPath as error:
+        wire.send(b"bad", str(error).encode("utf-8", "replace"))
+        return
+    wire.send(b"ok", b"%d" % size, fds=[fd])
+    os.close(fd)
+
+
+# -- running ---------------------------------------------------------------------------------
+
+
+class _Request:
+    def __init__(self, frame: Frame, folder: Folder) -> None:
+        counts, rest = frame.fields[0].split(b" "), frame.fields[1:]
+        argc, envc = int(counts[0]), int(counts[1])
+        self.argv = rest[:argc]
+        self.env = dict(pair.split(b"=", 1) for pair in rest[argc : argc + envc])
+        self.rlimits = [tuple(map(int, item.split(b" "))) for item in rest[argc + envc :]]
+        self.fds = frame.fds
+        self.folder = folder
+
+
+def _run(wire: Wire, folder: Folder, frame: Frame) -> None:
+    request = _Request(frame, folder)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    pid = os.fork()
+    if pid == 0:
+        _child(wire, request)
+    frame.close()
+    status = _wait_for(pid)
+    _kill_the_rest()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    grown = after.ru_maxrss if after.ru_maxrss > before.ru_maxrss else 0
+    largest = _largest(folder) if status else 0
+    answer = [status, int(cpu * 1e6), grown, largest]
+    wire.send(b"done", *[b"%d" % number for number in answer])
+
+
+def _wait_for(pid: int) -> int:
+    """The status of the program; orphans that end before it are reaped on the way."""
+    while True:
+        found, status = os.waitpid(-1, 0)
+        if found == pid:
+            return status
+
+
+def _kill_the_rest() -> None:
+    """Kill everything else in the namespace, and see it gone. One sweep is enough: the kernel
+    lets no process fork that has a signal waiting.
+    """
+    try:
+        os.kill(-1, _signal.SIGKILL)
+        while True:
+            os.waitpid(-1, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+
+
+def _largest(folder: Folder) -> int:
+    """The size of the largest file of a program that failed: some take SIGXFSZ as an error."""
+    tmp = os.open(b"/tmp", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        found = [size for root in (folder, Folder(tmp)) for _, size in root.walk(2000)]
+    finally:
+        os.close(tmp)
+    return max(found, default=0)
+
+
+def _child(wire: Wire, request: _Request) -> None:
+    """Become the program. Never returns."""
+    code = 126
+    try:
+        os.setsid()
+        _take_fds(wire, request)
+        _as_a_fresh_process()
+        os.fchdir(request.folder.fd)
+        for number, soft, hard in request.rlimits:
+            hard_now = resource.getrlimit(number)[1]
+            if hard_now != resource.RLIM_INFINITY:
+                soft, hard = min(soft, hard_now), min(hard, hard_now)
+            resource.setrlimit(number, (soft, hard))
+        wire.send(b"ready")
+        wire.recv()
+        code = _exec(request)
+    except BaseException as error:
+        os.write(2, f"accord: the program could not be started: {error}\n".encode())
+    finally:
+        os._exit(code)
+
+
+def _take_fds(wire: Wire, request: _Request) -> None:
+    """stdin, stdout and stderr, and nothing else but the wire, which an exec closes."""
+    # They came as higher numbers than 2, which the init itself keeps open.
+    fds = list(request.fds)
+    if len(fds) == 2:
+        fds.insert(0, os.open(b"/dev/null", os.O_RDONLY))
+    for target, fd in enumerate(fds):
+        os.dup2(fd, target)
+    ours = wire.socket.fileno()
+    keep = {ours, request.folder.fd}
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in keep:
+            try:
+                os.close(int(name))
+            except OSError:  # the descriptor of this very listing
+                pass
+
+
+def _as_a_fresh_process() -> None:
+    os.umask(0o022)
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT):
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+
+
+def _exec(request: _Request) -> int:
+    name = request.argv[0]
+    for _ in range(_BUSY_TRIES):
+        try:
+            os.execvpe(name, request.argv, request.env)
+        except OSError as error:
+            failure = error
+            if error.errno != errno.ETXTBSY:
+                break
+    text = f"accord: cannot run {name.decode('utf-8', 'replace')!r}: {failure.strerror}\n"
+    os.write(2, text.encode())
+    return 127 if failure.errno == errno.ENOENT else 126
+
+
+def main(fd: int, work: bytes) -> None:
+    """Serve, and end in silence when the executor is gone."""
+    try:
+        serve(fd, work)
+    except Broken:
+        os._exit(0)

