@@ -169,7 +169,7 @@ class PollLink:
             return
         self._backoff.reset()
         self._link.met(known=True)
-        self._obey(orders)
+        self._obey(report, orders)
 
     def _failed(self, report: Report, error: AccordError) -> None:
         self._link.refused(error, "poll")
@@ -179,8 +179,8 @@ class PollLink:
             if newest and not again:
                 self._not_before = self._clock.monotonic() + self._backoff.next()
 
-    def _obey(self, orders: Orders) -> None:
-        news = self._holdings.assign(orders.assign)
+    def _obey(self, report: Report, orders: Orders) -> None:
+        news = self._assigned(report, orders)
         news += self._holdings.cancel(orders.cancel, self._link.info.session)
         now = self._clock.monotonic()
         with self._holdings.changed:
@@ -189,6 +189,13 @@ class PollLink:
                 self._unchanged.reset()
             else:
                 self._not_before = now + self._unchanged.next()
+
+    def _assigned(self, report: Report, orders: Orders) -> int:
+        """Take what was assigned, save by an answer that a newer poll has overtaken: that one did
+        not name it, so the judicator concludes that it never arrived, and sends it again.
+        """
+        with self._holdings.changed:
+            return self._holdings.assign(orders.assign) if self._newest is report else 0
 
 
 class PushLink:
