@@ -32,5 +32,5 @@ def decode(data: bytes, type_: type[T]) -> T:
         decoder = _decoders[type_] = msgspec.msgpack.Decoder(type_)
     try:
         return decoder.decode(data)  # type: ignore[return-value]  # keyed by its own type
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Corrupt(f"Not a readable {type_.__name__}: {error}") from error

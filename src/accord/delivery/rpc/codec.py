@@ -31,15 +31,16 @@ from accord.delivery.rpc.idl import WIRE
 from accord.ports.judicator import Finished
 
 DOCUMENT = 1 << 20
-"""The largest task document, in bytes."""
+"""The largest document that a caller may send, in bytes."""
 TASKS = 100
 """The most tasks in one call."""
 MESSAGE = 2_000
 """A fault's message is cut to this many characters."""
 
-_DOCUMENTS = {Task: DOCUMENT, NewTask: DOCUMENT, Query: DOCUMENT, Page: 8 * DOCUMENT}
-_FOREIGN = (NewTask, Query)
-"""Documents that anybody sends; a judicator's answers are not checked for floods of values."""
+_SENT = (NewTask, Query)
+"""Documents that callers send: bounded in bytes and values."""
+_GIVEN = (Task, Page)
+"""Documents of answers: bounded by the frame."""
 _RENAMED = {"inline": "data"}
 """Fields whose names are reserved words of Thrift."""
 _WHOLE = range(-(1 << 63), 1 << 63)
@@ -135,7 +136,9 @@ def shape_of(hint: Any) -> Shape:
 
 def _new_shape(hint: Any) -> Shape:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if hint in _DOCUMENTS:
+    if hint in _SENT:
+        return _bounded_document(hint)
+    if hint in _GIVEN:
         return _document(hint)
     if origin in (typing.Union, types.UnionType):
         (inner,) = (a for a in args if a is not types.NoneType)
@@ -152,20 +155,14 @@ def _new_shape(hint: Any) -> Shape:
 
 
 def _document(type_: Any) -> Shape:
-    bound = _DOCUMENTS[type_]
-
     def put(value: Any) -> bytes:
         try:
-            data = documents.encode(value)
+            return documents.encode(value)
         except UnicodeEncodeError as error:
             raise Invalid(f"A text of the {type_.__name__} is not valid Unicode.") from error
-        return _bounded(data, type_, bound)
 
     def take(data: bytes) -> Any:
-        _bounded(data, type_, bound)
         try:
-            if type_ in _FOREIGN and len(data) > msgpack.FREE:
-                msgpack.check(data)
             return documents.decode(data, type_)
         except Corrupt as error:
             raise _Bad(error.message) from error
@@ -173,14 +170,27 @@ def _document(type_: Any) -> Shape:
     return Shape(put, take)
 
 
-def _bounded(data: bytes, type_: type, bound: int) -> bytes:
-    if len(data) > bound:
-        raise TooLarge(
-            f"This {type_.__name__} has {len(data)} bytes; at most {bound} are allowed. "
-            "Put large files into blobs.",
-            bound=bound,
-        )
-    return data
+def _bounded_document(type_: Any) -> Shape:
+    put, take = _document(type_)
+
+    def bounded(data: bytes) -> bytes:
+        if len(data) > DOCUMENT:
+            raise TooLarge(
+                f"This {type_.__name__} has {len(data)} bytes; at most {DOCUMENT} are allowed. "
+                "Put large files into blobs.",
+                bound=DOCUMENT,
+            )
+        return data
+
+    def take_bounded(data: bytes) -> Any:
+        if len(bounded(data)) > msgpack.FREE:
+            try:
+                msgpack.check(data)
+            except Corrupt as error:
+                raise _Bad(error.message) from error
+        return take(data)
+
+    return Shape(lambda value: bounded(put(value)), take_bounded)
 
 
 def _list(inner: Shape, made: Callable[[list[Any]], Any], most: int | None = None) -> Shape:

@@ -64,7 +64,12 @@ class Frames:
     def send(self, data: bytes) -> None:
         """Write a frame. Raises TimeoutError, OSError; the connection is of no use then."""
         self._sock.settimeout(self._stall)
-        self._sock.sendall(_LENGTH.pack(len(data)) + data)
+        length = _LENGTH.pack(len(data))
+        if len(data) > PIECE:  # two packets cost less than another copy
+            self._sock.sendall(length)
+            self._sock.sendall(data)
+        else:
+            self._sock.sendall(length + data)
 
     def _exactly(self, size: int) -> bytes:
         pieces, have = [self._rest], len(self._rest)
