@@ -27,7 +27,7 @@ _log = logs.get("executor.toolchains")
 
 
 class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
-    """What the programs of a language need."""
+    """What the programs of a language need, beside what every box shows."""
 
     mounts: tuple[Mount, ...] = ()
     env: Mapping[str, str] = {}
@@ -35,12 +35,16 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Toolchains:
-    """The languages of this machine, by their presets."""
+    """The languages of this machine, by their presets.
+
+    ``shown`` are the administrator's mounts: the sandbox shows them in every box, and programs in
+    them are found on PATH.
+    """
 
     def __init__(
-        self, mounts: Sequence[Mount], home: Path, presets: Mapping[str, Preset] = PRESETS
+        self, shown: Sequence[Mount], home: Path, presets: Mapping[str, Preset] = PRESETS
     ) -> None:
-        self._mounts = tuple(mounts)
+        self._shown = tuple(shown)
         self._home = home
         self._presets = presets
         self._versions: dict[str, str] = {}
@@ -51,15 +55,15 @@ class Toolchains:
         return self._versions
 
     def of(self, language: str | None) -> Toolchain:
-        """What a task of that language gets; one without gets the administrator's mounts."""
+        """What a task of that language gets; a task may well have none."""
         preset = self._presets.get(language or "")
         if preset is None:
-            return Toolchain(mounts=self._mounts, env={"PATH": PATH})
+            return Toolchain(env={"PATH": _path(self._shown)})
         own = tuple(
             Mount(source=str(path)) for text in preset.mounts if (path := self._at(text)).is_dir()
         )
         env = {name: self._value(value) for name, value in preset.env.items()}
-        return Toolchain(mounts=self._mounts + own, env={"PATH": _path(own), **env})
+        return Toolchain(mounts=own, env={"PATH": _path((*own, *self._shown)), **env})
 
     def probe(self, sandbox: Sandbox, slots: int) -> None:
         """Try every preset in a box. What does not run is logged with the reason, and left out."""

@@ -1,0 +1,94 @@
+"""A language is offered only where its tools ran in the box, with what its tasks will be given."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from accord.core.errors import SandboxError
+from accord.core.languages import Preset
+from accord.ports.sandbox import Command, Mount
+from accord.services.toolchains import PATH, Toolchains, environment
+from accord.testing.scripted_sandbox import Act, ScriptedSandbox
+
+PRESETS = {
+    name: Preset(name=name, title=name, file="main", run=("./main",), probe=(f"{name}c", "-v"))
+    for name in ("good", "absent", "broken", "slow")
+}
+ACTS = {
+    "goodc": Act(stdout=b"goodc 1.2\nmore\n"),
+    "absentc": Act(stderr=b"absentc: not found\n", exit_code=127),
+    "brokenc": Act(fails=SandboxError("The box broke.")),
+    "slowc": Act(exit_code=0, limit="wall"),
+}
+
+
+def test_only_what_runs_in_the_box_is_offered_and_the_rest_is_logged_with_why(tmp_path, caplog):
+    sandbox = ScriptedSandbox(ACTS)
+    toolchains = Toolchains((), tmp_path, PRESETS)
+    with caplog.at_level(logging.INFO):
+        toolchains.probe(sandbox, 2)
+    assert toolchains.versions == {"good": "goodc 1.2"}
+    why = {r.language: r.why for r in caplog.records if hasattr(r, "language")}
+    assert why["absent"] == "absentc -v exited with 127: absentc: not found"
+    assert why["broken"] == "The box broke."
+    assert "limit wall" in why["slow"]
+    assert all(box.closed for box in sandbox.boxes)
+
+
+def test_a_version_on_stderr_counts(tmp_path):
+    sandbox = ScriptedSandbox({**ACTS, "goodc": Act(stderr=b"javac 17\n")})
+    toolchains = Toolchains((), tmp_path, {"good": PRESETS["good"]})
+    toolchains.probe(sandbox, 1)
+    assert toolchains.versions == {"good": "javac 17"}
+
+
+@pytest.fixture
+def at_home(tmp_path):
+    (tmp_path / ".tool" / "bin").mkdir(parents=True)
+    (tmp_path / ".other").mkdir()
+    preset = Preset(
+        name="tool",
+        title="Tool",
+        file="main",
+        run=("tool",),
+        probe=("tool",),
+        mounts=("~/.tool/bin", "~/.other", "~/.absent", "~"),
+        env={"TOOL_HOME": "~/.tool", "CACHE": "/tmp/~x"},
+    )
+    return tmp_path, Toolchains((Mount(source="/opt/shared"),), tmp_path, {"tool": preset})
+
+
+def test_the_tilde_is_the_executor_s_home_and_what_does_not_exist_is_left_out(at_home):
+    home, toolchains = at_home
+    tool = toolchains.of("tool")
+    sources = [mount.source for mount in tool.mounts]
+    assert sources == ["/opt/shared", f"{home}/.tool/bin", f"{home}/.other", str(home)]
+    assert (tool.env["TOOL_HOME"], tool.env["CACHE"]) == (f"{home}/.tool", "/tmp/~x")
+
+
+def test_folders_of_programs_come_first_on_the_path(at_home):
+    home, toolchains = at_home
+    assert toolchains.of("tool").env["PATH"] == f"{home}/.tool/bin:{PATH}"
+
+
+def test_a_task_without_a_language_gets_the_administrator_s_mounts(at_home):
+    _, toolchains = at_home
+    plain = toolchains.of(None)
+    assert plain.mounts == (Mount(source="/opt/shared"),)
+    assert plain.env == {"PATH": PATH}
+    assert toolchains.of("unheard-of") == plain
+
+
+def test_the_probe_is_given_what_the_tasks_get(at_home):
+    home, toolchains = at_home
+    seen: list[Command] = []
+
+    def tool(command: Command) -> Act:
+        seen.append(command)
+        return Act(stdout=b"1")
+
+    toolchains.probe(ScriptedSandbox({"tool": tool}), 1)
+    assert seen[0].env == environment(toolchains.of("tool").env)
+    assert seen[0].env["TOOL_HOME"] == f"{home}/.tool"
