@@ -1,0 +1,247 @@
+"""What a judicator takes on: every field of a new task, checked once more.
+
+The gateway has checked what it understands; this is the last line of defence, for whoever else
+calls. Every refusal names the field and what to do.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from accord.core import ids
+from accord.core.errors import Invalid, NotFound, NotYet
+from accord.core.executor import ISOLATION_LEVELS
+from accord.core.languages import preset
+from accord.core.limits import EXECUTE_DEFAULTS, Limits, resolve
+from accord.core.replica import Content, content
+from accord.core.task import INLINE_DOCUMENT, NewTask, Redundancy, Requires, Source, Spec, Step
+from accord.ports.blobs import Blobs
+from accord.services.weight import spec_bytes
+
+MOST_TASKS = 100
+MOST_FILES = 1_000
+MOST_LABELS = 32
+LABEL = 128
+LABELS_BYTES = 4096
+"""All labels of a task together, so that a page of a list stays within a frame of the wire."""
+NAME = 256
+KEY = 256
+MOST_OUTPUTS = 100
+MOST_TAGS = 32
+PATH = 1024
+LONGEST = 366 * 86400.0
+"""Seconds; the most that a deadline may be away."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_DISTINCT = ("executor", "owner", "none")
+
+
+def check(new: NewTask, caps: Limits) -> None:
+    """Check all that can be seen from the task alone. Invalid or NotYet, naming the field."""
+    ids.name(new.user, "user")
+    _check_text("name", new.name, NAME)
+    _check_labels(new.labels)
+    if not -100 <= new.priority <= 100:
+        raise Invalid("priority must lie between -100 and 100.", field="priority")
+    if new.key is not None:
+        _check_text("key", new.key, KEY)
+        _require(bool(new.key), "key", "must not be empty; leave it out instead")
+    _check_spec(new.spec, caps)
+
+
+def check_blobs(new: NewTask, blobs: Blobs) -> None:
+    """Check that every blob it names is there. NotFound, naming the digest; Invalid."""
+    for field, found in _contents(new.spec):
+        if found.inline is not None:
+            continue
+        size = blobs.size(found.digest)
+        if size is None:
+            raise NotFound(
+                f"{field} names blob {found.digest}, which is not there. Upload it first.",
+                field=field,
+                digest=found.digest,
+            )
+        _require(size == found.size, field, f"has {size} bytes, not {found.size}")
+
+
+# -- the spec ----------------------------------------------------------------------------
+
+
+def _check_spec(spec: Spec, caps: Limits) -> None:
+    _check_redundancy(spec.redundancy)
+    if spec.language is not None:
+        preset(spec.language)
+    if spec.source is not None:
+        _check_source(spec.source)
+    if spec.compile is not None:
+        _check_step("compile", spec.compile, caps)
+    _check_step("execute", spec.execute, caps)
+    _check_requires(spec.requires)
+    _require(len(spec.outputs) <= MOST_OUTPUTS, "outputs", f"takes at most {MOST_OUTPUTS} globs")
+    for glob in spec.outputs:
+        _check_path("outputs", glob)
+    if spec.deadline is not None:
+        _require(0 < spec.deadline <= LONGEST, "deadline", f"must lie between 0 and {LONGEST:.0f}")
+    inline = 0
+    for field, found in _contents(spec):
+        inline += _check_content(field, found)
+    _require(
+        inline + spec_bytes(spec) <= INLINE_DOCUMENT,
+        "spec",
+        f"holds more than {INLINE_DOCUMENT // 1024} KiB; upload its large parts as blobs",
+    )
+
+
+def _check_redundancy(policy: Redundancy) -> None:
+    """The fields among themselves are the core's to check (rule C1)."""
+    for field in ("min_quorum", "target_replicas"):
+        if getattr(policy, field) > 1:
+            raise NotYet(
+                f"This version of Accord runs each task once: redundancy.{field} must be 1.",
+                field=f"redundancy.{field}",
+            )
+    known = ", ".join(_DISTINCT)
+    _require(policy.distinct in _DISTINCT, "redundancy.distinct", f"must be one of {known}")
+    if policy.delay_bound is not None:
+        within = 0 < policy.delay_bound <= LONGEST
+        _require(within, "redundancy.delay_bound", f"must lie between 0 and {LONGEST:.0f}")
+    most = max(policy.max_total_replicas, policy.max_lost_replicas)
+    _require(most <= 100, "redundancy.max_total_replicas", "must be at most 100")
+
+
+def _check_source(source: Source) -> None:
+    _require(not (source.files and source.archive), "source", "takes files or an archive, not both")
+    _require(
+        len(source.files) <= MOST_FILES,
+        "source.files",
+        f"takes at most {MOST_FILES} files; send a zip instead",
+    )
+    folders: set[str] = set()
+    for path in source.files:
+        _check_path("source.files", path)
+        parts = path.split("/")
+        folders.update("/".join(parts[:i]) for i in range(1, len(parts)))
+    both = sorted(folders.intersection(source.files))
+    _require(not both, "source.files", f"names {both[:1]} as a file and as a folder")
+
+
+def _check_step(field: str, step: Step, caps: Limits) -> None:
+    command = (step.command,) if isinstance(step.command, str) else step.command
+    _require(bool(command) and bool(command[0].strip()), f"{field}.command", "must not be empty")
+    _check_no_nul(f"{field}.command", command)
+    _check_no_nul(f"{field}.args", step.args)
+    _check_no_nul(f"{field}.env", step.env.values())
+    for name in step.env:
+        _require(
+            bool(_ENV.fullmatch(name)),
+            f"{field}.env",
+            f"has the name {name[:40]!r}; names are letters, digits and _",
+        )
+    try:
+        resolve(msgspec.structs.asdict(step.limits), EXECUTE_DEFAULTS, caps)
+    except Invalid as error:
+        name = str(error.fields.get("field", "limits"))
+        raise Invalid(f"{field}.{error.message}", field=f"{field}.{name}") from error
+
+
+def _check_requires(requires: Requires) -> None:
+    _require(len(requires.tags) <= MOST_TAGS, "requires.tags", f"takes at most {MOST_TAGS} tags")
+    for tag in requires.tags:
+        ids.name(tag, "requires.tags")
+    _require(1 <= requires.cpus <= 4096, "requires.cpus", "must lie between 1 and 4096")
+    _require(
+        0 <= requires.memory <= 1 << 50, "requires.memory", "must lie between 0 and 2**50 bytes"
+    )
+    known = ", ".join(ISOLATION_LEVELS)
+    _require(
+        requires.isolation in ("", *ISOLATION_LEVELS),
+        "requires.isolation",
+        f"must be one of {known}",
+    )
+
+
+# -- pieces ------------------------------------------------------------------------------
+
+
+def _contents(spec: Spec) -> Iterable[tuple[str, Content]]:
+    if spec.source:
+        yield from ((f"source.files.{path}", found) for path, found in spec.source.files.items())
+        if spec.source.archive:
+            yield "source.archive", spec.source.archive
+    if spec.data:
+        yield "data", spec.data
+    for field, step in (("compile", spec.compile), ("execute", spec.execute)):
+        if step and step.stdin:
+            yield f"{field}.stdin", step.stdin
+
+
+def _check_content(field: str, found: Content) -> int:
+    """How many bytes of it lie in the document; what it says of them must be true."""
+    if found.inline is None:
+        ids.digest(found.digest)
+        _require(found.size >= 0, field, "has a negative size")
+        return 0
+    _require(content(found.inline) == found, field, "is not of the digest and size that it states")
+    return found.size
+
+
+def _check_path(field: str, path: str) -> None:
+    """Relative, without anything that could leave the work directory."""
+    parts = path.split("/")
+    _require(
+        0 < len(path.encode("utf-8", "surrogatepass")) <= PATH,
+        field,
+        f"has a path that is empty or longer than {PATH} bytes",
+    )
+    good = not _CONTROL.search(path) and not any(p in ("", ".", "..") for p in parts)
+    _require(
+        good and all(len(p.encode("utf-8", "surrogatepass")) <= 255 for p in parts),
+        field,
+        f"has {path[:80]!r}; paths are relative, without .., empty parts or control characters",
+    )
+    _check_unicode(field, path)
+
+
+def _check_labels(labels: Mapping[str, str]) -> None:
+    _require(len(labels) <= MOST_LABELS, "labels", f"takes at most {MOST_LABELS}")
+    for key, value in labels.items():
+        _check_text("labels", key, LABEL)
+        _check_text("labels", value, LABEL)
+        _require(bool(key), "labels", "has an empty key")
+    total = sum(len(k.encode()) + len(v.encode()) for k, v in labels.items())
+    _require(total <= LABELS_BYTES, "labels", f"takes at most {LABELS_BYTES} bytes in all")
+
+
+def _check_text(field: str, text: str, longest: int) -> None:
+    _require(len(text) <= longest, field, f"takes at most {longest} characters")
+    _require(not _CONTROL.search(text), field, "must not hold control characters")
+    _check_unicode(field, text)
+
+
+def _check_no_nul(field: str, texts: Iterable[str]) -> None:
+    for text in texts:
+        _require("\0" not in text, field, "must not hold a NUL character")
+        _check_unicode(field, text)
+
+
+def _check_unicode(field: str, text: str) -> None:
+    """A lone surrogate can be neither stored nor sent."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid(f"{field} must be valid Unicode.", field=field) from error
+
+
+def _require(holds: bool, field: str, what: str) -> None:  # noqa: FBT001  # reads as a sentence
+    if not holds:
+        raise Invalid(f"{field} {what}.", field=field)
+
+
+def finite(seconds: float) -> float:
+    """``seconds`` where it is a number, else 0: waits of callers, of whom some send NaN."""
+    return seconds if math.isfinite(seconds) else 0.0

@@ -1,0 +1,376 @@
+"""The judicator: what a manager process does for users, gateways and executors.
+
+Stateless but for what it can find again: any judicator over the same store serves any call. This
+class is the port's whole, put together from parts that each do one thing: ``adding``,
+``reading`` (get, follow), ``reporting`` (sessions, polls, claims, results), ``incoming`` (blobs), and the
+threads beside them: the feed of the store, ``leadership`` with its ``duties``, ``housekeeping``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from accord import __version__, logs
+from accord.config import JudicatorSettings
+from accord.core import ids as names
+from accord.core.errors import AlreadyDone, Invalid, NotDone, NotFound
+from accord.core.executor import Executor
+from accord.core.explain import Surroundings, explain
+from accord.core.ids import Digest, ExecutorName, SessionId, TaskId
+from accord.core.lease import Lease
+from accord.core.lifecycle import CancelRequested
+from accord.core.limits import CAPS, Limits
+from accord.core.policy import Policy
+from accord.core.search import Page, Query
+from accord.core.status import Status
+from accord.core.task import NewTask, Task
+from accord.core.user import Token, User
+from accord.core.view import status_of
+from accord.ports.blobs import Blobs
+from accord.ports.clock import Clock, Ids
+from accord.ports.judicator import News, Orders, Pong, Report, TaskView
+from accord.ports.registry import Member, Registry
+from accord.ports.store import Feed, Store
+from accord.services.adding import Adding, again
+from accord.services.admission import finite
+from accord.services.changes import Changes
+from accord.services.claims import Claims
+from accord.services.duties.assimilate import Assimilate
+from accord.services.duties.duty import Duties, Duty
+from accord.services.duties.expire import Expire
+from accord.services.duties.sweep_blobs import SweepBlobs
+from accord.services.duties.transition import Transition
+from accord.services.duties.unsendable import Unsendable
+from accord.services.housekeeping import DropOutput, ForgetUploads, Presence
+from accord.services.incoming import PIECE, Uploads
+from accord.services.leadership import Leadership
+from accord.services.looping import Loop
+from accord.services.polls import Polls
+from accord.services.reading import Reading
+from accord.services.reporting import Reporting
+from accord.services.results import Results
+from accord.services.roster import Roster
+from accord.services.sessions import Sessions
+from accord.services.steering import Steering
+from accord.services.watch import Watchers
+
+FEED_WAIT = 3600.0
+"""Seconds for which the feed is asked at once; closing it ends the call."""
+
+_log = logs.get("judicator")
+
+
+class Judicator:
+    """Implements ``ports.judicator.Judicator`` and ``Connections``.
+
+    ``start`` and ``stop`` may each be called twice. Store, blobs and registry belong to the
+    caller, who closes them after ``stop``. ``spool`` is a directory for uploads, of this process
+    alone; ``address`` is what the registry is told.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        blobs: Blobs,
+        registry: Registry,
+        clock: Clock,
+        ids: Ids,
+        spool: Path,
+        settings: JudicatorSettings | None = None,
+        policy: Policy | None = None,
+        caps: Limits = CAPS,
+        address: str = "",
+    ) -> None:
+        settings = settings or JudicatorSettings()
+        policy = policy or Policy()
+        self._store = store
+        self._blobs = blobs
+        self._registry = registry
+        self._clock = clock
+        self._settings = settings
+        self._policy = policy
+        self._lock = threading.Lock()
+        self._started = False
+        self._stopped = False
+        self._feed: Feed | None = None
+
+        self._changes = Changes(store, blobs, policy)
+        self._roster = Roster(store)
+        self._sessions = Sessions(store, self._roster, settings.lease)
+        self._polls = Polls(clock)
+        self._watchers = Watchers(clock)
+        self._uploads = Uploads(blobs, clock, spool)
+        self._drop_output = DropOutput(store)
+        self._reading = Reading(store, blobs, self._watchers)
+        self._adding = Adding(store, blobs, ids, caps, policy)
+        self._steering = Steering(store, self._changes, self._roster, self._polls)
+        self._reporting = Reporting(
+            store,
+            clock,
+            self._changes,
+            self._roster,
+            self._sessions,
+            self._polls,
+            Claims(store, self._changes, self._roster, settings.weakest_isolation),
+            Results(store, self._changes, self._watchers, self._drop_output.note),
+        )
+        member = Member(name=settings.name, address=address)
+        self._duties = Duties(
+            self._leader_duties(), store, clock, lambda: self._leadership.leading, settings.sweep
+        )
+        self._leadership = Leadership(registry, clock, member, settings.term, self._duties.kick)
+        self._housekeeping = Duties(
+            self._own_duties(), store, clock, lambda: True, settings.lease / 5
+        )
+        self._watching = Loop("feed", self._watch, clock)
+
+    def _leader_duties(self) -> list[Duty]:
+        settings = self._settings
+        lease = Lease(lease=settings.lease, reconnect=settings.reconnect)
+        return [
+            Transition(self._store, self._changes),
+            Assimilate(self._store, self._changes),
+            Expire(
+                self._store,
+                self._changes,
+                self._roster,
+                self._sessions,
+                self._polls,
+                lease,
+                longest_gap=max(settings.lease / 2, 3 * settings.sweep),
+            ),
+            Unsendable(
+                self._store,
+                self._changes,
+                self._roster,
+                self._policy,
+                settings.weakest_isolation,
+            ),
+            SweepBlobs(self._store, self._blobs, settings.blob_grace),
+        ]
+
+    def _own_duties(self) -> list[Duty]:
+        return [
+            Presence(self._roster, self._sessions, self._polls),
+            ForgetUploads(self._uploads),
+            self._drop_output,
+        ]
+
+    # -- life ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin: the feed first, so that no write after this goes unseen."""
+        with self._lock:
+            if self._started or self._stopped:
+                return
+            self._started = True
+        self._uploads.start()
+        self._feed = self._store.feed()
+        self._roster.refresh()
+        self._watching.start()
+        self._housekeeping.start()
+        self._leadership.start()
+        self._duties.start()
+        _log.info("The judicator serves", extra={"action": "started", "name_": self._settings.name})
+
+    def stop(self) -> None:
+        """End: held calls are answered, the term is resigned, what is known is written down."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._stopped = True
+            started = self._started
+        self._polls.close()
+        self._watchers.close()
+        self._duties.stop()
+        if started:
+            self._leadership.stop()
+        self._housekeeping.stop()
+        if self._feed is not None:
+            self._feed.close()
+        self._watching.stop()
+        if started:
+            self._sessions.flush()
+            _log.info("The judicator stopped", extra={"action": "stopped"})
+
+    def _watch(self) -> float:
+        """Pass on what the store tells of writes, ours and those of other judicators."""
+        if self._feed is None:
+            self._feed = self._store.feed()
+            self._wake_all()
+        try:
+            notices = self._feed.next(FEED_WAIT)
+        except Exception:
+            self._feed.close()
+            self._feed = None  # what was missed meanwhile is made up for by waking everybody
+            raise
+        for notice in notices:
+            if notice.task is None:
+                self._wake_all()
+                continue
+            self._watchers.wake((notice.task,))
+            if notice.ready is not None:
+                self._polls.offer(notice.ready)
+            if notice.held_by:
+                self._polls.look(notice.held_by)
+        return 0.0
+
+    def _wake_all(self) -> None:
+        self._watchers.wake_all()
+        self._polls.look_all()
+        self._polls.offer_all()
+
+    # -- users ---------------------------------------------------------------------------
+
+    def ping(self) -> Pong:
+        """Whether it works, store included."""
+        self._store.next_due()
+        return self._pong(self._settings.name, leader=self._leadership.leading)
+
+    def _pong(self, name: str, *, leader: bool) -> Pong:
+        return Pong(name=name, version=__version__, now=self._store.now(), leader=leader)
+
+    def add(self, new: Sequence[NewTask]) -> list[Task]:
+        """Add tasks, all or none."""
+        return self._adding.add(new)
+
+    def cancel(self, id_: TaskId) -> TaskView:
+        """Ask for a task's end."""
+        changed = self._changes.one(id_, CancelRequested())
+        task = changed.task
+        if task is None:
+            raise NotFound(f"There is no task {id_}.", id=id_)
+        view = self._reading.view(task)
+        if view.status not in (Status.CANCELLING, Status.CANCELLED):
+            raise AlreadyDone(
+                f"The task ended as {view.status} before. Retry makes a new task of it.",
+                id=id_,
+                status=view.status,
+            )
+        return view
+
+    def retry(self, id_: TaskId) -> Task:
+        """A new task of the same content."""
+        task = self._done(id_)
+        return self._adding.add([again(task, id_)])[0]
+
+    def purge(self, id_: TaskId) -> None:
+        """Remove a done task for good."""
+        self._done(id_)
+        self._store.purge([id_])
+
+    def _done(self, id_: TaskId) -> Task:
+        task = self._reading.task(id_)
+        status = status_of(task)
+        if not status.done:
+            raise NotDone(
+                f"The task is {status}. Wait for it, or cancel it first.", id=id_, status=status
+            )
+        return task
+
+    def search(self, query: Query) -> Page:
+        """A page of tasks."""
+        if not 1 <= query.limit <= 1000:
+            raise Invalid("limit must lie between 1 and 1000.", field="limit")
+        if query.cursor is not None and names.task_id(query.cursor) != query.cursor:
+            raise Invalid("cursor must be one that a page gave.", field="cursor")
+        return self._store.search(query)
+
+    def counts(self) -> dict[Status, int]:
+        """How many tasks there are by status."""
+        return self._store.counts()
+
+    def get(self, id_: TaskId, wait: float = 0.0) -> TaskView:
+        """The task, now or when it is done."""
+        return self._reading.get(id_, finite(wait))
+
+    def follow(self, id_: TaskId, cursor: str, wait: float) -> News:
+        """What happened to the task since the cursor."""
+        return self._reading.follow(id_, cursor, finite(wait))
+
+    def explain(self, id_: TaskId) -> str:
+        """Why the task is in its state, and what happens next."""
+        view = self._reading.view(self._reading.task(id_))
+        around = Surroundings(
+            now=self._store.now(),
+            executors=tuple(self.executors()),
+            weakest=self._settings.weakest_isolation,
+            position=self._store.position(view.task),
+            phases=view.phases,
+            policy=self._policy,
+        )
+        return explain(view.task, around)
+
+    # -- executors -----------------------------------------------------------------------
+
+    def report(self, report: Report) -> Orders:
+        """An executor's push or poll."""
+        sound = msgspec.structs.replace(report, wait=finite(report.wait))
+        return self._reporting.report(sound)
+
+    def connection_opened(self, executor: ExecutorName, session: SessionId, kind: str) -> None:
+        """A connection brought its first report of that session."""
+        self._sessions.opened(executor, session, kind)
+
+    def connection_closed(self, executor: ExecutorName, session: SessionId, kind: str) -> None:
+        """A connection that was opened has ended."""
+        self._sessions.closed(executor, session, kind, self._store.now())
+
+    def executors(self) -> list[Executor]:
+        """All executors that are known."""
+        return [
+            msgspec.structs.replace(executor, last_report=self._sessions.last_report(executor))
+            for executor in self._store.executors()
+        ]
+
+    def steer(self, name: ExecutorName, verb: str) -> Executor:
+        """Drain, quarantine, release or forget an executor."""
+        return self._steering.steer(name, verb)
+
+    def judicators(self) -> list[Pong]:
+        """All judicators that are registered."""
+        leader = self._registry.leader()
+        return [
+            self._pong(member.name, leader=member.name == leader)
+            for member in self._registry.judicators()
+        ]
+
+    # -- tokens and blobs ----------------------------------------------------------------
+
+    def authenticate(self, hash_: str) -> Token | None:
+        """The live token with that hash."""
+        token = self._store.token_by_hash(hash_)
+        return token if token is not None and token.alive(self._store.now()) else None
+
+    def put_token(self, token: Token) -> None:
+        """Store a token, new or changed."""
+        names.name(token.user, "user")
+        names.digest(token.hash)
+        self._store.put_token(token, User(name=token.user, created=self._store.now()))
+
+    def tokens(self) -> list[Token]:
+        """All tokens."""
+        return self._store.tokens()
+
+    def write_blob(self, upload: str, offset: int, data: bytes) -> None:
+        """Append to an upload."""
+        self._uploads.write(upload, offset, data)
+
+    def commit_blob(self, upload: str) -> tuple[Digest, int]:
+        """Make an upload a blob."""
+        return self._uploads.commit(upload)
+
+    def read_blob(self, digest: Digest, offset: int, size: int) -> bytes:
+        """A piece of a blob."""
+        if offset < 0 or size < 0:
+            raise Invalid("offset and size must not be negative.", field="offset")
+        return b"".join(self._blobs.read(names.digest(digest), offset, min(size, PIECE)))
+
+    def blob_size(self, digest: Digest) -> int | None:
+        """A blob's size."""
+        return self._blobs.size(names.digest(digest))
