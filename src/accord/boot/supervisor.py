@@ -33,7 +33,11 @@ class StartFailed(BootError):
 
 
 class Supervisor:
-    """All services of one data directory. ``notify`` takes sentences for a person."""
+    """All services of one data directory.
+
+    ``notify`` takes sentences for a person. ``before_start`` is called once the directory is
+    ours and free of leftovers; what it raises ends the start.
+    """
 
     def __init__(
         self,
@@ -41,11 +45,13 @@ class Supervisor:
         layout: Layout,
         clock: Clock,
         notify: Callable[[str], None] = lambda _: None,
+        before_start: Callable[[], None] = lambda: None,
     ) -> None:
         self._services = services
         self._layout = layout
         self._clock = clock
         self._notify = notify
+        self._before_start = before_start
         self._keepers: dict[str, Keeper] = {}
         self._stopping = threading.Event()
         self._lock = layout.lock("boot")
@@ -56,10 +62,12 @@ class Supervisor:
         """Start everything, each as soon as what it needs is ready; return when all are ready.
 
         Raises AlreadyRunning, and StartFailed with the log to read; both leave nothing running.
-        A ``stop`` from another thread makes it return early.
+        ``ask_stop`` from another thread makes it return early.
         """
         self._claim()
         try:
+            self._stop_leftovers()
+            self._before_start()
             self._start_all()
         except BaseException:
             self.stop()
@@ -72,6 +80,8 @@ class Supervisor:
         own = identify(os.getpid())
         if own:
             self._pid_file.write(own)
+
+    def _stop_leftovers(self) -> None:
         for name, pid in stop_leftovers(self._layout, [s.name for s in self._services]).items():
             self._notify(f"Stopped {name} (pid {pid}), left by a Boot that was killed")
 
@@ -105,11 +115,15 @@ class Supervisor:
         name = keeper.service.name
         raise StartFailed(f"{name} does not start. Its log says why: {self._layout.log(name)}")
 
-    def stop(self) -> None:
-        """Stop everything in reverse order; returns when nothing is left. May be called twice."""
+    def ask_stop(self) -> None:
+        """Make a start that is under way return; ``stop`` is then to be called."""
         self._stopping.set()
         for keeper in list(self._keepers.values()):
             keeper.nudge()
+
+    def stop(self) -> None:
+        """Stop everything in reverse order; returns when nothing is left. May be called twice."""
+        self.ask_stop()
         for keeper in reversed(list(self._keepers.values())):
             keeper.stop()
         if self._claimed:

@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line. Heavy things are imported in the commands that need them."""

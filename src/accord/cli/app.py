@@ -1,0 +1,75 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import click
+import typer
+
+from accord import __version__
+from accord.cli import doctor, examples, nodes, tasks, tokens, up
+from accord.cli import run as running
+from accord.cli.main import USAGE, complain
+
+app = typer.Typer(
+    name="accord",
+    help="Accord compiles and runs programs, your own or strangers', in boxes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:  # typer's callback
+    if value:
+        print(f"accord {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def version() -> None:
+    """Show the version."""
+    print(f"accord {__version__}")
+
+
+app.command()(up.up)
+app.command()(running.run)
+app.command()(tasks.submit)
+app.command(name="list")(tasks.list_)
+app.command()(tasks.show)
+app.command()(tasks.logs)
+app.command()(tasks.cancel)
+app.command()(tasks.retry)
+app.command()(nodes.executors)
+app.command()(nodes.judicators)
+app.add_typer(tokens.app, name="token")
+app.command(context_settings={"allow_interspersed_args": False})(up.maintain)
+app.command()(doctor.doctor)
+app.command(hidden=True)(examples.examples)
+
+
+def run() -> int:
+    """Run a command of this process's arguments; returns its exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.ctx.get_help())
+        return USAGE
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+        hint = f" Try: {where} --help" if where else ""
+        complain(f"{error.format_message()}{hint}")
+        return USAGE
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,96 @@
+"""The way in: runs a command, and turns whatever goes wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+FAILED = 1
+USAGE = 2
+UNREACHABLE = 69
+"""As sysexits.h: a service is not available."""
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    if sys.argv[1:2] == ["serve"]:  # Boot's children: nothing of the command line is imported
+        from accord.cli.serve import serve
+
+        sys.exit(serve(sys.argv[2:]))
+    from accord.cli.app import run
+
+    sys.exit(guarded(run))
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """The command's exit code; errors become one line on stderr."""
+    try:
+        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGHUP, _interrupt)
+        code = command()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        _forget_stdout()
+        return 128 + signal.SIGPIPE
+    except Exception as error:  # noqa: BLE001  # the one place where every fault becomes a line
+        return report(error)
+    return code
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _forget_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def report(error: Exception) -> int:
+    """Say in one line what went wrong; returns the exit code."""
+    from accord.boot.supervisor import BootError
+    from accord.client import AccordClientError, Unavailable, Unreachable
+    from accord.core.errors import AccordError
+
+    if isinstance(error, AccordClientError):
+        complain(error.message)
+        return UNREACHABLE if isinstance(error, Unreachable | Unavailable) else FAILED
+    if isinstance(error, AccordError | BootError | Failure):
+        complain(str(error))
+        return error.exit_code if isinstance(error, Failure) else FAILED
+    if isinstance(error, OSError) and error.filename:
+        complain(f"{error.filename}: {error.strerror}")
+        return FAILED
+    complain(f"Unexpected {type(error).__name__}: {error}. The details are in {_keep(error)}")
+    return FAILED
+
+
+class Failure(Exception):
+    """A command cannot do what it was asked to; the message says what to do."""
+
+    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    print(f"accord: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _keep(error: Exception) -> Path:
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    path = state / "accord" / "cli.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    except OSError:
+        return Path("nowhere, since that file cannot be written") / path.name
+    return path

@@ -1,0 +1,66 @@
+"""The machines: executors and judicators."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from accord.cli.options import Json, Token, Url
+from accord.cli.output import amount, print_json, print_table
+from accord.cli.target import connect
+from accord.client import Executor
+
+
+def executors(
+    drain: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Let it finish, and send it no more work.")
+    ] = None,
+    quarantine: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Send it no work until it is released.")
+    ] = None,
+    release: Annotated[str | None, typer.Option(metavar="NAME", help="Send it work again.")] = None,
+    forget: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Remove a lost one from the list.")
+    ] = None,
+    json: Json = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """List the executors, or steer one.
+
+    Example: accord executors --drain lab-3
+    """
+    verbs = {"drain": drain, "quarantine": quarantine, "release": release, "forget": forget}
+    with connect(url, token) as client:
+        for verb, name in verbs.items():
+            if name is not None:
+                client.steer(name, verb)
+        found = client.executors()
+    if json:
+        print_json([executor.raw for executor in found])
+        return
+    columns = ("name", "state", "slots", "memory", "isolation", "languages")
+    print_table(columns, [_row(executor) for executor in found])
+
+
+def _row(executor: Executor) -> tuple[object, ...]:
+    return (
+        executor.name,
+        executor.state,
+        executor.slots,
+        amount(executor.memory),
+        executor.isolation,
+        " ".join(sorted(executor.languages)),
+    )
+
+
+def judicators(json: Json = False, url: Url = None, token: Token = None) -> None:
+    """List the judicators and who leads."""
+    with connect(url, token) as client:
+        found = client.judicators()
+    if json:
+        print_json([judicator.raw for judicator in found])
+        return
+    rows = [(j.name, j.version, "leads" if j.leader else "") for j in found]
+    print_table(("name", "version", ""), rows)

@@ -1,0 +1,62 @@
+"""Options that several commands share, and the values that they are written as."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_TIMES = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def size(text: str) -> int:
+    """Bytes.
+
+    >>> size("256M"), size("1GiB"), size("4096")
+    (268435456, 1073741824, 4096)
+    """
+    match = re.fullmatch(r"(\d+)\s*([KMG]?)(i?B)?", text, re.IGNORECASE)
+    if not match:
+        raise typer.BadParameter(f"{text!r} is no size; write it like 256M or 1G.")
+    return int(match[1]) * _SIZES[match[2].upper()]
+
+
+def seconds(text: str) -> float:
+    """Seconds.
+
+    >>> seconds("1.5"), seconds("500ms"), seconds("2m"), seconds("90d")
+    (1.5, 0.5, 120.0, 7776000.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", text)
+    if not match:
+        raise typer.BadParameter(f"{text!r} is no time; write it like 10, 1.5 or 2m.")
+    return float(match[1]) * _TIMES[match[2]]
+
+
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="ACCORD_URL", help="The platform's address.", show_default=False),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(envvar="ACCORD_TOKEN", help="Your token, where one is needed."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="ACCORD_DATA",
+        help="The data directory. Default: $XDG_DATA_HOME/accord.",
+        show_default=False,
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", envvar="ACCORD_CONFIG_FILE", help="Settings, as TOML."),
+]
+TaskId = Annotated[str, typer.Argument(help="The task's id.")]
+Seconds = Annotated[float | None, typer.Option(parser=seconds, metavar="TIME")]
+Bytes = Annotated[int | None, typer.Option(parser=size, metavar="SIZE")]

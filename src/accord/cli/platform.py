@@ -1,0 +1,136 @@
+"""Bringing a platform up: settings, checks, Boot."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from accord import wiring
+from accord.adapters.system import SystemClock
+from accord.boot import embedded, uwsgi
+from accord.boot.layout import Layout
+from accord.boot.supervisor import Supervisor
+from accord.cli.main import Failure
+from accord.config import Settings, load
+
+
+def default_data() -> Path:
+    """The data directory of this user: ``$XDG_DATA_HOME/accord``."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "accord"
+
+
+def load_settings(config: Path | None, data: Path | None, overrides: Mapping[str, Any]) -> Settings:
+    """The settings of file, environment and options, with an absolute data directory."""
+    settings = load(config, os.environ, overrides)
+    chosen = data or (Path(settings.data) if settings.data else default_data())
+    return msgspec.structs.replace(settings, data=str(chosen.absolute()))
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """Ports that nothing uses at the moment, all different."""
+    with ExitStack() as held:
+        found = []
+        for _ in range(count):
+            probe = held.enter_context(socket.socket())
+            probe.bind((host, 0))
+            found.append(int(probe.getsockname()[1]))
+        return found
+
+
+def check_port(host: str, port: int, option: str) -> None:
+    """Raise Failure where nothing can listen there, saying what to do."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Failure(_cannot_listen(error, host, port, option)) from error
+
+
+def _cannot_listen(error: OSError, host: str, port: int, option: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} is in use. Stop what listens there, or choose another with {option}."
+    if error.errno == errno.EACCES:
+        return f"Port {port} needs root. Choose one above 1023 with {option}."
+    return f"Cannot listen on {host}: {error.strerror}. Choose an address of this machine."
+
+
+class Platform:
+    """An embedded platform on one data directory, under Boot."""
+
+    def __init__(self, settings: Settings, notify: Callable[[str], None] = lambda _: None) -> None:
+        self.settings = settings
+        self.layout = Layout(Path(settings.data))
+        self.url = uwsgi.url(settings.gateway)
+        self._notify = notify
+        self._supervisor: Supervisor | None = None
+        self._clock = SystemClock()
+        self._stop_asked = False
+
+    def start(self) -> None:
+        """Start everything and return when it works. Raises BootError, Failure."""
+        self.layout.make()
+        self._judicator = wiring.judicator_client(self.settings)
+        services = embedded.services(self.settings, self.layout, self._judicator)
+        self._supervisor = Supervisor(
+            services, self.layout, self._clock, self._notify, self._before_start
+        )
+        if self._stop_asked:
+            return
+        self._supervisor.start()
+        self.layout.address.write_text(self.url + "\n", encoding="utf-8")
+
+    def _before_start(self) -> None:
+        gateway, judicator = self.settings.gateway, self.settings.judicator
+        check_port(gateway.host, gateway.port, "--port")
+        check_port(judicator.host, judicator.port, "--judicator-port")
+        embedded.write_configuration(
+            self.settings, self.layout, ["judicator", "executor", "gateway"]
+        )
+
+    def stop(self) -> None:
+        """Stop everything; returns when nothing is left. May be called twice."""
+        self._stop_asked = True
+        if self._supervisor:
+            self._supervisor.stop()
+            self._judicator.close()
+
+    def ask_stop(self) -> None:
+        """Make a start that is under way return; ``stop`` is then to be called."""
+        self._stop_asked = True
+        if self._supervisor:
+            self._supervisor.ask_stop()
+
+    def hurry(self) -> None:
+        """Wait for nothing any more."""
+        if self._supervisor:
+            self._supervisor.hurry()
+
+
+@contextmanager
+def private_platform(overrides: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """A platform of our own in a temporary directory on free ports; yields its address."""
+    folder = Path(tempfile.mkdtemp(prefix="accord-"))
+    try:
+        port, judicator_port = free_ports(2)
+        chosen = {"gateway": {"port": port, "host": "127.0.0.1"}, **(overrides or {})}
+        chosen["judicator"] = {"port": judicator_port}
+        platform = Platform(load_settings(None, folder / "data", chosen))
+        try:
+            platform.start()
+            yield platform.url
+        finally:
+            platform.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,224 @@
+"""``accord run``: one program, as if it ran here."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from accord.cli.main import INTERRUPTED, Failure, complain
+from accord.cli.options import Bytes, Seconds, Token, Url
+from accord.cli.target import connect_or_start
+from accord.client import AccordClientError, Client, Conflict, Event, Task
+
+COMPILE_FAILED = 65
+TIME_LIMIT = 124
+MEMORY_LIMIT = 137
+OTHER = 1
+
+Language = Annotated[str | None, typer.Option("--language", "-l", help="Default: by the suffix.")]
+Args = Annotated[
+    list[str] | None, typer.Option("--arg", "-a", help="An argument of the program; repeatable.")
+]
+Stdin = Annotated[str | None, typer.Option(help="The program's input: a file, or - for ours.")]
+
+
+def run(
+    file: Annotated[str, typer.Argument(help="The program's source, or - to read it from stdin.")],
+    language: Language = None,
+    stdin: Stdin = None,
+    arg: Args = None,
+    wall: Seconds = None,
+    cpu: Seconds = None,
+    memory: Bytes = None,
+    processes: Annotated[int | None, typer.Option(min=1)] = None,
+    output: Bytes = None,
+    disk: Bytes = None,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Run a program and be it: its output as it comes, its exit code.
+
+    A failed compilation exits with 65, a time limit with 124, a memory limit with 137, any other
+    limit with 1, a program killed by signal n with 128+n; a line on stderr says which. Where no
+    platform runs on this machine, a private one is brought up for the moment. Ctrl-C cancels.
+
+    Examples:
+      accord run main.cpp --stdin input.txt --wall 10 --memory 256M
+
+      echo 'print(6*7)' | accord run - -l python
+    """
+    fields = program(file, language, stdin, arg)
+    wishes = limits(wall, cpu, memory, processes, output, disk)
+    with connect_or_start(url, token) as client:
+        task = client.submit(limits=wishes, **fields)
+        raise typer.Exit(follow(client, task.id))
+
+
+def program(
+    file: str, language: str | None, stdin: str | None, args: list[str] | None
+) -> dict[str, Any]:
+    """What to submit for a file, its language and its input. Raises Failure."""
+    if file == "-" and stdin == "-":
+        raise Failure("stdin cannot be both the source and the program's input.")
+    language = language or _by_suffix(file)
+    if language is None:
+        raise Failure(f"Which language is {file}? Say it with --language, such as -l python.")
+    found: dict[str, Any] = {"source": _read(file), "language": language, "args": args or ()}
+    found["name"] = "" if file == "-" else Path(file).name
+    if stdin is not None:
+        found["stdin"] = _read(stdin)
+    return found
+
+
+def limits(
+    wall: float | None,
+    cpu: float | None,
+    memory: int | None,
+    processes: int | None,
+    output: int | None,
+    disk: int | None,
+) -> dict[str, float]:
+    """The limits that were given."""
+    given = {
+        "wall": wall,
+        "cpu": cpu,
+        "memory": memory,
+        "processes": processes,
+        "output": output,
+        "disk": disk,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _by_suffix(file: str) -> str | None:
+    from accord.core.languages import SUFFIXES
+
+    return SUFFIXES.get(Path(file).suffix.lower())
+
+
+def _read(file: str) -> bytes:
+    return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+
+
+class Copy:
+    """Copies a task's output to ours, byte for byte, as it comes."""
+
+    def __init__(self, client: Client, id_: str) -> None:
+        self._client = client
+        self._id = id_
+        self._written = {"stdout": 0, "stderr": 0}
+        self._attempt: int | None = None
+
+    def so_far(self) -> None:
+        """Copy what there is by now."""
+        for event in self._client.events(self._id):
+            self._take(event)
+            if event.id:  # all that was there when we asked
+                return
+
+    def to_the_end(self) -> Task:
+        """Copy until the task is done; returns it."""
+        for event in self._client.events(self._id):
+            self._take(event)
+        task = self._client.wait(self._id)
+        if task.verdict is not None and _ran(task):
+            self._write_rest()
+        return task
+
+    def _take(self, event: Event) -> None:
+        if event.stream not in self._written:
+            return
+        if self._attempt not in (None, event.attempt):
+            complain("the run was lost with its machine; it begins again")
+            self._written = dict.fromkeys(self._written, 0)
+        self._attempt = event.attempt
+        have = self._written[event.stream]
+        fresh = event.data[max(0, have - event.offset) :]
+        if event.offset <= have and fresh:
+            self._write(event.stream, fresh)
+
+    def _write(self, stream: str, data: bytes) -> None:
+        to = sys.stdout.buffer if stream == "stdout" else sys.stderr.buffer
+        to.write(data)
+        to.flush()
+        self._written[stream] += len(data)
+
+    def _write_rest(self) -> None:
+        """What the result holds beyond the live output, which may lag or have gaps."""
+        for stream, written in self._written.items():
+            rest = self._client.file(self._id, stream, written)
+            if rest:
+                self._write(stream, rest)
+
+
+def _ran(task: Task) -> bool:
+    return task.status != "compile_failed"
+
+
+def follow(client: Client, id_: str) -> int:
+    """Be the task: its output, the exit code that tells how it ended; interrupted, cancel it."""
+    try:
+        return ending(Copy(client, id_).to_the_end(), client)
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        _cancel(client, id_)
+        if isinstance(error, BrokenPipeError):
+            raise
+        return INTERRUPTED
+
+
+def _cancel(client: Client, id_: str) -> None:
+    try:
+        client.cancel(id_)
+        client.wait(id_, 10.0)
+        complain("cancelled")
+    except Conflict:
+        complain("interrupted when the program had ended")
+    except (AccordClientError, TimeoutError) as error:
+        complain(f"interrupted; task {id_} may still run: {error}")
+
+
+def ending(task: Task, client: Client) -> int:
+    """The exit code of a done task; says in a line what is not the program's own exit."""
+    if task.status == "compile_failed" and task.verdict == "compile_error":
+        _show_compiler(task, client)
+        complain("the program does not compile")
+        return COMPILE_FAILED
+    if task.status == "cancelled":
+        complain("the task was cancelled")
+        return INTERRUPTED
+    if task.verdict is None:
+        complain(client.explain(task.id))
+        return OTHER
+    if task.verdict.endswith("_limit"):
+        return _limit_hit(task)
+    if task.signal is not None:
+        complain(f"the program was killed by {_signal_name(task.signal)}")
+        return 128 + task.signal
+    return task.exit_code if task.exit_code is not None else OTHER
+
+
+def _show_compiler(task: Task, client: Client) -> None:
+    for stream in ("compile_stdout", "compile_stderr"):
+        sys.stderr.buffer.write(client.file(task.id, stream))
+    sys.stderr.buffer.flush()
+
+
+def _limit_hit(task: Task) -> int:
+    codes: Mapping[str, int] = {"time_limit": TIME_LIMIT, "memory_limit": MEMORY_LIMIT}
+    verdict = task.verdict or ""
+    step = "the compiler" if task.status == "compile_failed" else "the program"
+    which = f" ({task.limit})" if task.limit else ""
+    complain(f"{step} hit the {verdict.replace('_', ' ')}{which}; raise it, or look for a loop")
+    return codes.get(verdict, OTHER)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,277 @@
+"""The client: one method for each thing that the API does."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+from urllib.parse import quote
+
+from accord.client.errors import AccordClientError, Unavailable, Unreachable
+from accord.client.events import parse_events
+from accord.client.model import Event, Executor, Judicator, Task
+from accord.client.transport import PAUSES, Transport
+
+DEFAULT_URL = "http://127.0.0.1:7000"
+_HELD = 30.0
+"""Seconds for which one waiting call is held."""
+
+
+class Client:
+    """Speaks to a gateway. Use it as a context manager, or close it when done.
+
+    ``url`` and ``token`` default to ``ACCORD_URL`` (else a platform on this machine) and
+    ``ACCORD_TOKEN``. ``timeout`` is for one answer, in seconds.
+    """
+
+    def __init__(
+        self, url: str | None = None, token: str | None = None, *, timeout: float = 30.0
+    ) -> None:
+        url = url or os.environ.get("ACCORD_URL") or DEFAULT_URL
+        token = token or os.environ.get("ACCORD_TOKEN") or None
+        self.url = url.rstrip("/")
+        self._http = Transport(url, token, timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; may be called twice."""
+        self._http.close()
+
+    # -- tasks -----------------------------------------------------------------------------
+
+    def submit(
+        self,
+        source: str | bytes | Mapping[str, str | bytes] | None = None,
+        *,
+        language: str | None = None,
+        archive: bytes | None = None,
+        data: bytes | None = None,
+        stdin: str | bytes | None = None,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        compile: str | Sequence[str] | None = None,  # noqa: A002  # the API's name
+        execute: str | Sequence[str] | None = None,
+        limits: Mapping[str, float] | None = None,
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+        outputs: Sequence[str] = (),
+        key: str | None = None,
+        **more: Any,
+    ) -> Task:
+        """Submit a task and return it, usually still pending.
+
+        ``source`` is one file's text or several files by path; ``archive`` a zip instead.
+        ``language`` fills in the commands; else ``execute`` (and ``compile``) say what to run: a
+        string is a script for bash, a list a program with its arguments. ``limits`` are those of
+        the execute step. ``key`` makes a repeated submission the same task; where none is given
+        a fresh one is made, so that a lost answer does not make two tasks. Raises Invalid,
+        naming the field, Unreachable and the other errors of this package.
+        """
+        step: dict[str, Any] = {}
+        if args:
+            step["args"] = list(args)
+        if env:
+            step["env"] = dict(env)
+        if execute is not None:
+            step["command"] = execute if isinstance(execute, str) else list(execute)
+        body: dict[str, Any] = {
+            "language": language,
+            "source": _source(source),
+            "compile": _command(compile),
+            "execute": step or None,
+            "limits": dict(limits) if limits else None,
+            "name": name or None,
+            "labels": dict(labels) if labels else None,
+            "priority": priority or None,
+            "outputs": list(outputs) or None,
+            **more,
+        }
+        body = {field: value for field, value in body.items() if value is not None}
+        parts = {
+            "source": ("source.zip", archive, "application/zip"),
+            "data": ("data.zip", data, "application/zip"),
+            "stdin": ("stdin", _as_bytes(stdin), "application/octet-stream"),
+        }
+        return self._submit(body, {k: v for k, v in parts.items() if v[1] is not None}, key)
+
+    def _submit(self, body: dict[str, Any], parts: dict[str, Any], key: str | None) -> Task:
+        options: dict[str, Any] = {"json": body}
+        if parts:
+            options = {"data": {"task": json.dumps(body)}, "files": parts}
+        headers = {"Idempotency-Key": key or _fresh_key()}
+        return Task.from_json(
+            self._http.json("POST", "/api/v1/tasks", repeat=True, headers=headers, **options)
+        )
+
+    def run(
+        self,
+        source: str | bytes | Mapping[str, str | bytes] | None = None,
+        *,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Task:
+        """Submit and wait for the end; takes what ``submit`` takes."""
+        return self.wait(self.submit(source, **options).id, timeout)
+
+    def get(self, id_: str, wait: float = 0.0) -> Task:
+        """The task as it is; with ``wait``, as soon as it is done or after that many seconds."""
+        path = _path(id_) + (f"?wait={wait:g}" if wait > 0 else "")
+        return Task.from_json(self._http.json("GET", path, repeat=True, extra_time=wait))
+
+    def wait(self, id_: str, timeout: float | None = None) -> Task:
+        """The task once it is done. Raises TimeoutError after ``timeout`` seconds."""
+        left = timeout
+        while True:
+            held = _HELD if left is None else max(0.0, min(_HELD, left))
+            task = self.get(id_, held)
+            if task.done:
+                return task
+            if left is not None:
+                left -= held
+                if left <= 0:
+                    raise TimeoutError(f"Task {id_} is still {task.status}.")
+
+    def cancel(self, id_: str) -> Task:
+        """Ask for its end. The answer is cancelling, or cancelled. Conflict where it is done."""
+        return Task.from_json(self._http.json("DELETE", _path(id_), repeat=True))
+
+    def retry(self, id_: str) -> Task:
+        """A new task of the same content."""
+        return Task.from_json(self._http.json("POST", _path(id_) + "/retry"))
+
+    def purge(self, id_: str) -> None:
+        """Remove a done task for good."""
+        self._http.request("POST", _path(id_) + "/purge", repeat=False)
+
+    def explain(self, id_: str) -> str:
+        """Why it is in its state, and what happens next."""
+        return str(self._http.json("GET", _path(id_) + "/explain", repeat=True)["explanation"])
+
+    def file(self, id_: str, name: str, start: int = 0) -> bytes:
+        """The exact bytes of source, stdin, stdout, stderr, … or ``outputs/PATH``.
+
+        Unlike the task's ``stdout``, nothing is cut or replaced.
+        """
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        path = f"{_path(id_)}/files/{quote(name)}"
+        try:
+            return self._http.request("GET", path, repeat=True, headers=headers).content
+        except AccordClientError as error:
+            if start and error.status == 416:  # nothing lies beyond its end
+                return b""
+            raise
+
+    def events(self, id_: str, after: str = "") -> Iterator[Event]:
+        """Changes of state and live output as they come, until the task is done.
+
+        A connection that breaks is made anew and goes on where it stopped.
+        """
+        attempt = 0
+        while True:
+            try:
+                for event in self._events_once(id_, after):
+                    attempt, after = 0, event.id or after
+                    yield event
+                    if event.kind == "done":
+                        return
+            except (Unreachable, Unavailable):
+                if attempt >= len(PAUSES):
+                    raise
+                _pause(PAUSES[attempt])
+                attempt += 1
+
+    def _events_once(self, id_: str, after: str) -> Iterator[Event]:
+        headers = {"Accept": "text/event-stream"}
+        if after:
+            headers["Last-Event-ID"] = after
+        with self._http.stream(_path(id_) + "/events", headers=headers) as response:
+            yield from parse_events(response.iter_lines())
+
+    def list(self, *, limit: int | None = None, **filters: Any) -> Iterator[Task]:
+        """Tasks, newest first, fetched page by page. Filters are those of the API:
+
+        ``status``, ``user``, ``label``, ``since``, ``until``, ``text``, ``order``.
+        """
+        query = {k: v for k, v in filters.items() if v not in (None, "", ())}
+        left = limit
+        while left is None or left > 0:
+            size = 100 if left is None else min(100, left)
+            page = self._http.json(
+                "GET", "/api/v1/tasks", repeat=True, params={**query, "limit": size}
+            )
+            for item in page["items"]:
+                yield Task.from_json(item)
+            left = None if left is None else left - len(page["items"])
+            if not page.get("next"):
+                return
+            query["cursor"] = page["next"]
+
+    # -- the platform ----------------------------------------------------------------------
+
+    def executors(self) -> Sequence[Executor]:
+        """All executors that are known."""
+        page = self._http.json("GET", "/api/v1/executors", repeat=True)
+        return [Executor.from_json(item) for item in page["items"]]
+
+    def judicators(self) -> Sequence[Judicator]:
+        """All judicators, with what each says of itself."""
+        page = self._http.json("GET", "/api/v1/judicators", repeat=True)
+        return [Judicator.from_json(item) for item in page["items"]]
+
+    def steer(self, executor: str, verb: str) -> Executor:
+        """``drain``, ``quarantine``, ``release`` or ``forget`` an executor."""
+        path = f"/api/v1/executors/{quote(executor, safe='')}/{quote(verb, safe='')}"
+        return Executor.from_json(self._http.json("POST", path))
+
+    def health(self) -> Mapping[str, Any]:
+        """What the gateway says of itself and its judicators; asked once, without repeats."""
+        answer = self._http.json("GET", "/api/v1/health")
+        return answer if isinstance(answer, Mapping) else {}
+
+
+def _path(id_: str) -> str:
+    return f"/api/v1/tasks/{quote(id_, safe='')}"
+
+
+def _pause(seconds: float) -> None:
+    import threading
+
+    threading.Event().wait(seconds)
+
+
+def _fresh_key() -> str:
+    return base64.b32encode(os.urandom(20)).decode()
+
+
+def _as_bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _text(value: str | bytes) -> str | dict[str, str]:
+    """Text as it is, other bytes as base64: JSON holds no bytes."""
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}
+
+
+def _source(source: str | bytes | Mapping[str, str | bytes] | None) -> Any:
+    if source is None or isinstance(source, str | bytes):
+        return None if source is None else _text(source)
+    return {"files": {path: _text(data) for path, data in source.items()}}
+
+
+def _command(command: str | Sequence[str] | None) -> dict[str, Any] | None:
+    if command is None:
+        return None
+    return {"command": command if isinstance(command, str) else list(command)}

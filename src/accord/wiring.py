@@ -1,0 +1,137 @@
+"""Puts adapters, services and delivery together: the one place that picks implementations.
+
+Each main runs until its ``stop`` is set, then ends orderly. Imports are inside the functions,
+since a process needs one of them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accord import logs
+from accord.adapters.embedded.registry import FixedRegistry
+from accord.adapters.system import SystemClock, SystemIds
+from accord.config import Settings, load
+from accord.core.errors import SandboxError
+from accord.delivery.rpc.client import RemoteJudicator
+from accord.ports.registry import Member, Registry
+
+if TYPE_CHECKING:
+    from accord.ports.sandbox import Sandbox
+    from accord.ports.store import Store
+    from accord.services.executor import Executor
+
+CONFIG = "ACCORD_CONFIG"
+"""In the gateway's environment: its settings file."""
+
+
+def store_path(settings: Settings) -> Path:
+    """Where the embedded store is."""
+    return Path(settings.data) / "store" / "accord.db"
+
+
+def registry(settings: Settings, terms: Path | None = None) -> Registry:
+    """The judicators, as the configuration names them."""
+    chosen = settings.judicator
+    host = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
+    return FixedRegistry([Member(name=chosen.name, address=f"{host}:{chosen.port}")], terms)
+
+
+def judicator_client(settings: Settings, **options: Any) -> RemoteJudicator:
+    """The judicators as everybody else sees them."""
+    known = registry(settings)
+    return RemoteJudicator(lambda: [member.address for member in known.judicators()], **options)
+
+
+def open_store(settings: Settings) -> Store:
+    """The embedded store."""
+    from accord.adapters.embedded.store import SqliteStore
+
+    return SqliteStore(store_path(settings), SystemClock())
+
+
+def make_sandbox(settings: Settings) -> Sandbox:
+    """The box that the configuration asks for. Raises SandboxError."""
+    from accord.adapters.sandbox.bwrap import BwrapSandbox
+
+    return BwrapSandbox(settings.sandbox, SystemClock(), settings.executor.first_uid)
+
+
+def gateway_application() -> Any:
+    """The gateway's WSGI application, for uWSGI; its settings are in the file ``ACCORD_CONFIG``."""
+    from accord.delivery.http.app import make_app
+
+    settings = load(Path(os.environ[CONFIG]), {}, {})
+    logs.set_up("gateway", settings.log_level)
+    return make_app(judicator_client(settings), settings, SystemClock(), SystemIds())
+
+
+def run_executor(settings: Settings, stop: threading.Event) -> None:
+    """The executor's process. Raises SandboxError where it cannot go on."""
+    from accord.services.executor import Executor
+
+    polls = judicator_client(settings)
+    pushes = polls.dedicated()  # a held poll delays nothing
+    executor = Executor(
+        settings,
+        Path(settings.data) / "executor",
+        polls=polls,
+        pushes=pushes,
+        sandbox=make_sandbox(settings),
+        clock=SystemClock(),
+        ids=SystemIds(),
+    )
+    try:
+        executor.start()
+        _stop_when_over(executor, stop)
+        stop.wait()
+    finally:
+        executor.stop()
+        polls.close()
+        pushes.close()
+    if executor.failure:
+        raise SandboxError(executor.failure)
+
+
+def _stop_when_over(executor: Executor, stop: threading.Event) -> None:
+    def watch() -> None:
+        executor.wait()
+        stop.set()
+
+    threading.Thread(target=watch, name="watch", daemon=True).start()
+
+
+def run_judicator(settings: Settings, stop: threading.Event) -> None:
+    """The judicator's process. Raises Unavailable where the store or the port cannot be had."""
+    from accord.adapters.embedded.blobs import FileBlobs
+    from accord.delivery.rpc.server import Server
+    from accord.services.judicator import Judicator
+
+    clock = SystemClock()
+    folder = store_path(settings).parent
+    known = registry(settings, folder / "term")
+    store = open_store(settings)
+    judicator = Judicator(
+        store=store,
+        blobs=FileBlobs(folder / "blobs", clock),
+        registry=known,
+        clock=clock,
+        ids=SystemIds(),
+        spool=folder / "uploads",
+        settings=settings.judicator,
+        policy=settings.policy,
+        caps=settings.caps,
+        address=known.judicators()[0].address,
+    )
+    server = Server(judicator, settings.judicator.host, settings.judicator.port, clock)
+    try:
+        judicator.start()
+        server.start()
+        stop.wait()
+    finally:
+        judicator.stop()  # answers what is held, so that the server can end
+        server.stop()
+        store.close()
