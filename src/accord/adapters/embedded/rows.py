@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -12,43 +14,53 @@ from accord.core.ids import TaskId
 from accord.core.index import Index, index_of
 from accord.core.task import Task, blobs
 
-_INSERT = """
-INSERT INTO tasks (id, version, user, key, name, add_time, status, class, priority,
-  transition_time, assimilate, held, labels, blobs, summary, document)
-VALUES (:id, :version, :user, :key, :name, :add_time, :status, :class, :priority,
-  :transition_time, :assimilate, :held, :labels, :blobs, :summary, :document)
-ON CONFLICT DO NOTHING
-"""
-_UPDATE = """
-UPDATE tasks SET version = :version, status = :status, class = :class, priority = :priority,
-  transition_time = :transition_time, assimilate = :assimilate, held = :held, blobs = :blobs,
-  summary = :summary, document = :document
-WHERE id = :id AND version = :version - 1
-"""
+_COLUMNS = (
+    "id",
+    "version",
+    "status",
+    "class",
+    "priority",
+    "transition_time",
+    "assimilate",
+    "held",
+    "blobs",
+    "summary",
+    "document",
+    "user",
+    "key",
+    "name",
+    "add_time",
+    "labels",
+)
+"""As in a row; those from user on are written once."""
+_CHANGING = _COLUMNS[: _COLUMNS.index("user")]
+_MOST = 64
+"""Rows of one statement. Statements of 1, 2, 4 … rows are prepared once and then reused."""
 
-Values = dict[str, object]
+Values = tuple[object, ...]
+"""A row by the order of _COLUMNS."""
 
 
 def values_of(task: Task, index: Index, class_: int | None) -> Values:
     """The row of a task, worked out by the caller's thread so that the writer only writes."""
-    return {
-        "id": task.id,
-        "version": task.version,
-        "user": task.user,
-        "key": task.key,
-        "name": task.name.casefold(),
-        "add_time": task.add_time,
-        "status": index.status.value,
-        "class": class_,
-        "priority": task.priority,
-        "transition_time": index.transition_time,
-        "assimilate": index.assimilate,
-        "held": _json(index.held_by),
-        "labels": _json(task.labels),
-        "blobs": _json(sorted(blobs(task))),
-        "summary": encode(index.summary),
-        "document": encode(task),
-    }
+    return (
+        task.id,
+        task.version,
+        index.status.value,
+        class_,
+        task.priority,
+        index.transition_time,
+        index.assimilate,
+        _json(index.held_by),
+        _json(sorted(blobs(task))),
+        encode(index.summary),
+        encode(task),
+        task.user,
+        task.key,
+        task.name.casefold(),
+        task.add_time,
+        _json(task.labels),
+    )
 
 
 def next_version(task: Task) -> Task:
@@ -67,28 +79,99 @@ def _json(items: object) -> str | None:
     return msgspec.json.encode(items).decode() if items else None
 
 
-def insert(db: sqlite3.Connection, rows: Sequence[Values]) -> list[bytes | None]:
-    """Insert rows; for each None, or the document that holds its id or key already."""
-    return [None if db.execute(_INSERT, row).rowcount else _holder(db, row) for row in rows]
+# Each step of a statement lets other threads in, and waits to be let in again. So the rows of all
+# callers go into few statements of many rows.
 
 
-def _holder(db: sqlite3.Connection, row: Values) -> bytes:
-    found = db.execute("SELECT document FROM tasks WHERE id = :id", row).fetchone()
+def insert(db: sqlite3.Connection, calls: Sequence[Sequence[Values]]) -> list[list[bytes | None]]:
+    """Insert the rows of several calls; for each row None where it is stored as given, or the
+    document that holds its id or key already.
+    """
+    all_rows = [row for rows in calls for row in rows]
+    new = sum(db.execute(_insertion(len(p)), _flat(p)).rowcount for p in _portions(all_rows))
+    if new == len(all_rows):
+        return [[None] * len(rows) for rows in calls]
+    return [[_holder(db, row) for row in rows] for rows in calls]
+
+
+def _holder(db: sqlite3.Connection, row: Values) -> bytes | None:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    found = db.execute("SELECT document FROM tasks WHERE id = :id", values).fetchone()
     if found is None:
         by_key = "SELECT document FROM tasks WHERE user = :user AND key = :key"
-        found = db.execute(f"{by_key} AND key IS NOT NULL", row).fetchone()
+        found = db.execute(f"{by_key} AND key IS NOT NULL", values).fetchone()
     document: bytes = found[0]
-    return document
+    return None if document == values["document"] else document
 
 
-def update(db: sqlite3.Connection, rows: Sequence[Values]) -> list[bool]:
-    """Update each row whose version is one more than what is stored; whether it was so."""
-    return [db.execute(_UPDATE, row).rowcount == 1 for row in rows]
+def update(db: sqlite3.Connection, calls: Sequence[Sequence[Values]]) -> list[list[bool]]:
+    """Update each row of several calls whose version is one more than what is stored; whether
+    it was so. Of several for one task the first wins.
+    """
+    stored = _versions(db, [row[0] for rows in calls for row in rows])
+    winners: list[Values] = []
+    won = [[_wins(row, stored, winners) for row in rows] for rows in calls]
+    for portion in _portions(winners):
+        db.execute(_replacement(len(portion)), _flat(portion))
+    return won
 
 
-def delete(db: sqlite3.Connection, ids: Sequence[TaskId]) -> list[TaskId]:
+def _versions(db: sqlite3.Connection, ids: Sequence[object]) -> dict[object, int]:
+    query = (
+        "SELECT json_group_object(t.id, t.version) FROM json_each(?) AS wanted "
+        "CROSS JOIN tasks AS t INDEXED BY tasks_id ON t.id = wanted.value"
+    )
+    found: dict[object, int] = json.loads(db.execute(query, (json.dumps(ids),)).fetchone()[0])
+    return found
+
+
+def _wins(row: Values, stored: dict[object, int], winners: list[Values]) -> bool:
+    id_, version = row[:2]
+    if id_ not in stored or version != stored[id_] + 1:
+        return False
+    stored[id_] += 1
+    winners.append(row[: len(_CHANGING)])
+    return True
+
+
+def _portions(rows: Sequence[Values]) -> Iterator[Sequence[Values]]:
+    """The rows in portions of whole powers of two."""
+    at = 0
+    while left := len(rows) - at:
+        size = min(_MOST, 1 << (left.bit_length() - 1))
+        yield rows[at : at + size]
+        at += size
+
+
+def _flat(rows: Sequence[Values]) -> list[object]:
+    return [value for row in rows for value in row]
+
+
+def _places(rows: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return ", ".join([row] * rows)
+
+
+@functools.cache
+def _insertion(rows: int) -> str:
+    return (
+        f"INSERT INTO tasks ({', '.join(_COLUMNS)}) VALUES {_places(rows, len(_COLUMNS))} "
+        "ON CONFLICT DO NOTHING"
+    )
+
+
+@functools.cache
+def _replacement(rows: int) -> str:
+    names = list(enumerate(_CHANGING, start=1))[1:]
+    return (
+        f"UPDATE tasks SET {', '.join(f'{name} = new.column{n}' for n, name in names)} "
+        f"FROM (VALUES {_places(rows, len(_CHANGING))}) AS new WHERE tasks.id = new.column1"
+    )
+
+
+def delete(db: sqlite3.Connection, calls: Sequence[Sequence[TaskId]]) -> list[list[TaskId]]:
     """Remove tasks and what stands beside them; returns those that there were."""
-    return [id_ for id_ in ids if _delete(db, id_)]
+    return [[id_ for id_ in ids if _delete(db, id_)] for ids in calls]
 
 
 def _delete(db: sqlite3.Connection, id_: TaskId) -> bool:

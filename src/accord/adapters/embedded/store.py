@@ -67,7 +67,7 @@ class SqliteStore:
         def after(there: list[bytes | None]) -> None:
             self._feeds.tell([n for n, t in zip(told, there, strict=True) if t is None])
 
-        there = self._writer.do(lambda db: rows.insert(db, values), after)
+        there = self._writer.do_with_others(rows.insert, values, after)
         return [
             task if document is None else rows.task_of(document)
             for task, document in zip(tasks, there, strict=True)
@@ -86,7 +86,7 @@ class SqliteStore:
         def after(won: list[bool]) -> None:
             self._feeds.tell([n for n, w in zip(told, won, strict=True) if w])
 
-        return self._writer.do(lambda db: rows.update(db, values), after)
+        return self._writer.do_with_others(rows.update, values, after)
 
     def purge(self, ids: Sequence[TaskId]) -> int:
         """Remove tasks with their progress and output."""
@@ -96,7 +96,7 @@ class SqliteStore:
                 self._progress.drop(id_, None)
             self._feeds.tell([Notice(task=id_) for id_ in gone])
 
-        return len(self._writer.do(lambda db: rows.delete(db, ids), after))
+        return len(self._writer.do_with_others(rows.delete, ids, after))
 
     def search(self, query: Query) -> Page:
         """A page of summaries."""
