@@ -254,6 +254,7 @@ class PushLink:
             orders = _answer(self._judicator, report)
         except AccordError as error:
             self._link.refused(error, "push")
+            self._outbox.failed(batch)
             self._not_before = self._clock.monotonic() + self._backoff.next()
             return
         self._backoff.reset()

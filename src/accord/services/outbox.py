@@ -95,6 +95,14 @@ class Outbox:
                     job.phase_told = held.phase
             self._output_answered(batch, jobs, stored=orders.output_stored)
 
+    def failed(self, batch: Batch) -> None:
+        """Nobody knows what became of the push. Live output is the one thing that a judicator may
+        have lost after it acknowledged it, so it begins anew; what is there already is passed over.
+        """
+        with self._holdings.changed:
+            jobs = {job.key: job for job in self._holdings.jobs()}
+            self._output_answered(batch, jobs, stored=False)
+
     def _repeat_later(self, batch: Batch, jobs: dict[Key, Job]) -> None:
         for finished in batch.complete:
             job = jobs.get((finished.task, finished.number))

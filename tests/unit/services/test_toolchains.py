@@ -48,6 +48,7 @@ def test_a_version_on_stderr_counts(tmp_path):
 def at_home(tmp_path):
     (tmp_path / ".tool" / "bin").mkdir(parents=True)
     (tmp_path / ".other").mkdir()
+    (tmp_path / ".shared" / "bin").mkdir(parents=True)
     preset = Preset(
         name="tool",
         title="Tool",
@@ -57,28 +58,28 @@ def at_home(tmp_path):
         mounts=("~/.tool/bin", "~/.other", "~/.absent", "~"),
         env={"TOOL_HOME": "~/.tool", "CACHE": "/tmp/~x"},
     )
-    return tmp_path, Toolchains((Mount(source="/opt/shared"),), tmp_path, {"tool": preset})
+    shown = Mount(source=str(tmp_path / ".shared"), target="/opt/shared")
+    return tmp_path, Toolchains((shown,), tmp_path, {"tool": preset})
 
 
 def test_the_tilde_is_the_executor_s_home_and_what_does_not_exist_is_left_out(at_home):
     home, toolchains = at_home
     tool = toolchains.of("tool")
     sources = [mount.source for mount in tool.mounts]
-    assert sources == ["/opt/shared", f"{home}/.tool/bin", f"{home}/.other", str(home)]
+    assert sources == [f"{home}/.tool/bin", f"{home}/.other", str(home)]
     assert (tool.env["TOOL_HOME"], tool.env["CACHE"]) == (f"{home}/.tool", "/tmp/~x")
 
 
 def test_folders_of_programs_come_first_on_the_path(at_home):
     home, toolchains = at_home
-    assert toolchains.of("tool").env["PATH"] == f"{home}/.tool/bin:{PATH}"
+    assert toolchains.of("tool").env["PATH"] == f"{home}/.tool/bin:/opt/shared/bin:{PATH}"
 
 
-def test_a_task_without_a_language_gets_the_administrator_s_mounts(at_home):
+def test_a_task_without_a_language_finds_what_the_administrator_shows(at_home):
     _, toolchains = at_home
     plain = toolchains.of(None)
-    assert plain.mounts == (Mount(source="/opt/shared"),)
-    assert plain.env == {"PATH": PATH}
-    assert toolchains.of("unheard-of") == plain
+    assert plain.mounts == ()  # the sandbox shows them in every box
+    assert plain.env == {"PATH": f"/opt/shared/bin:{PATH}"}
 
 
 def test_the_probe_is_given_what_the_tasks_get(at_home):
