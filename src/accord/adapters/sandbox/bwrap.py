@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from accord.adapters.sandbox import cgroup, wire
 from accord.adapters.sandbox.globs import matcher
+from accord.adapters.sandbox.layout import Features
 from accord.adapters.sandbox.launch import Launcher, Spawner, Started, find_bwrap
 from accord.adapters.sandbox.meter import Accounting
 from accord.adapters.sandbox.polling import Polling
 from accord.adapters.sandbox.run import Gone, Run
+from accord.adapters.sandbox.selftest import SelfTest
 from accord.adapters.sandbox.wire import Broken, Frame
 from accord.config import SandboxSettings
 from accord.core.errors import Invalid, SandboxError
@@ -27,6 +29,7 @@ _ANSWER_TIMEOUT = 120.0
 """Seconds for the init to write, unpack or list: it moves a few hundred megabytes at most."""
 _EMPTY_TIMEOUT = 30.0
 """Seconds for a killed box to be seen empty."""
+_TEST_DISK = 16 << 20
 _DEEPEST_ARCHIVE = 32
 _MOST_LISTED = 100_000
 
@@ -54,16 +57,49 @@ class BwrapSandbox:
         self._isolation: Isolation | None = None
 
     def isolation(self) -> Isolation:
-        """See ports.sandbox.Sandbox."""
-        accounting = self._accounting
-        return Isolation(level=accounting.level, why=accounting.why)
+        """See ports.sandbox.Sandbox. Raises SandboxError where a box cannot be made, or does not
+        hold.
+        """
+        with self._lock:
+            if self._isolation is None:
+                self._isolation = self._tested()
+            return self._isolation
+
+    def _tested(self) -> Isolation:
+        """Prove the box; without ``--disable-userns`` where the kernel refuses that, since the
+        filter forbids new user namespaces as well.
+        """
+        notes = [self._accounting.why] if self._accounting.why else []
+        try:
+            checks = self._attacked()
+        except SandboxError as error:
+            if "userns" not in error.message:
+                raise
+            self._launcher.features = Features(disable_userns=False)
+            notes.append("new user namespaces are forbidden by the filter alone")
+            checks = self._attacked()
+        return Isolation(level=self._accounting.level, why="; ".join(notes), checks=checks)
+
+    def _attacked(self) -> dict[str, str]:
+        box = self._open(0, _TEST_DISK, ())
+        try:
+            return SelfTest(self._spawner, self._launcher.interpreter, self._uid(0)).run(box)
+        finally:
+            box.close()
 
     def open(self, slot: int, disk: int, mounts: Sequence[Mount] = ()) -> Box:
         """See ports.sandbox.Sandbox."""
-        uid = self._first_uid + slot if os.geteuid() == 0 else os.geteuid()
+        self.isolation()
+        return self._open(slot, disk, mounts)
+
+    def _open(self, slot: int, disk: int, mounts: Sequence[Mount]) -> Box:
+        uid = self._uid(slot)
         started = self._launcher.start(uid, disk, (*self._settings.mounts, *mounts))
         name = f"{slot}-{next(self._names)}"
         return BwrapBox(started, name, self._settings, self._accounting, self._clock)
+
+    def _uid(self, slot: int) -> int:
+        return self._first_uid + slot if os.geteuid() == 0 else os.geteuid()
 
     def close(self) -> None:
         """See ports.sandbox.Sandbox."""

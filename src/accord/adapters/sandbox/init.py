@@ -14,7 +14,7 @@ descriptors → ``ready`` from the child, then ``go``, then ``done``; ``list mos
 from __future__ import annotations
 
 import _ctypes
-import _signal
+import _signal  # type: ignore[import-not-found]  # built in; signal itself costs 5 ms
 import _socket
 import errno
 import os
@@ -49,7 +49,8 @@ def serve(fd: int, work: bytes) -> None:
 
 def _hide() -> None:
     """Let nobody in the box trace this process or read its memory, environment or descriptors."""
-    prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
+    handle = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # the process itself
+    prctl = _ctypes.dlsym(handle, "prctl")
     _ctypes.call_function(prctl, (_PR_SET_DUMPABLE, 0, 0, 0, 0))
     if _ctypes.call_function(prctl, (_PR_GET_DUMPABLE, 0, 0, 0, 0)) != 0:
         raise SystemExit("the init cannot hide itself")
@@ -120,21 +121,15 @@ def _unpack(wire: Wire, folder: Folder, frame: Frame) -> None:
     wire.send(*answer)
 
 
-def _unpack_into(spool, folder, into, caps):  # type: ignore[no-untyped-def]  # a lazy module
-    below = Folder(os.dup(folder.fd))
+def _unpack_into(spool: int, folder: Folder, into: bytes, caps: Caps) -> list[bytes]:
     try:
-        if into:
-            folder.make(parts_of(into))
-            inner = folder._enter(parts_of(into), make=False)
+        below = Folder(folder.make(parts_of(into) if into else []))
+        try:
+            unpack(spool, below, caps)
+        finally:
             os.close(below.fd)
-            below = Folder(inner)
-        archive.unpack(spool, below, caps)
-    except archive.BadArchive as error:
-        return [b"bad", str(error).encode("utf-8", "replace")]
-    except (BadPath, OSError) as error:
+    except (BadPath, BadArchive, OSError) as error:
         return _refusal(error)
-    finally:
-        os.close(below.fd)
     return [b"ok"]
 
 
@@ -173,39 +168,48 @@ class _Request:
 
 def _run(wire: Wire, folder: Folder, frame: Frame) -> None:
     request = _Request(frame, folder)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     pid = os.fork()
     if pid == 0:
         _child(wire, request)
     frame.close()
-    status = _wait_for(pid)
+    used = _Used()
+    status = used.reap(pid)
     _kill_the_rest()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    grown = after.ru_maxrss if after.ru_maxrss > before.ru_maxrss else 0
+    used.reap(-1)
     largest = _largest(folder) if status else 0
-    answer = [status, int(cpu * 1e6), grown, largest]
-    wire.send(b"done", *[b"%d" % number for number in answer])
+    numbers = [status, int(used.cpu * 1e6), used.rss, largest]
+    wire.send(b"done", *[b"%d" % number for number in numbers])
 
 
-def _wait_for(pid: int) -> int:
-    """The status of the program; orphans that end before it are reaped on the way."""
-    while True:
-        found, status = os.waitpid(-1, 0)
-        if found == pid:
-            return status
+class _Used:
+    """What all processes of a command have used, added up as they are reaped."""
+
+    def __init__(self) -> None:
+        self.cpu = 0.0
+        self.rss = 0
+        """KiB, of the largest one."""
+
+    def reap(self, wanted: int) -> int:
+        """The status of that process, orphans being reaped on the way; -1: until none is left."""
+        while True:
+            try:
+                found, status, usage = os.wait4(-1, 0)
+            except ChildProcessError:
+                return 0
+            self.cpu += usage.ru_utime + usage.ru_stime
+            self.rss = max(self.rss, usage.ru_maxrss)
+            if found == wanted:
+                return status
 
 
 def _kill_the_rest() -> None:
-    """Kill everything else in the namespace, and see it gone. One sweep is enough: the kernel
-    lets no process fork that has a signal waiting.
+    """Kill everything else in the namespace. One sweep is enough: the kernel lets no process fork
+    that has a signal waiting.
     """
     try:
         os.kill(-1, _signal.SIGKILL)
-        while True:
-            os.waitpid(-1, 0)
-    except (ProcessLookupError, ChildProcessError):
-        pass
+    except ProcessLookupError:  # there is nothing else
+        return
 
 
 def _largest(folder: Folder) -> int:

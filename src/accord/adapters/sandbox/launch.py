@@ -37,13 +37,13 @@ class Spawner:
         self._code = shipping.compiled(sys.executable, shipping.SPAWNER)
         self._staged: dict[str, tuple[tuple[int, int], str]] = {}
 
-    def spawn(self, uid: int, gid: int, argv: Sequence[str], fds: Sequence[int]) -> None:
-        """Start a program with a clean environment, as that user where we are root. The first
-        descriptor becomes its stderr; ``@1`` in argv stands for the second, and so on.
+    def spawn(self, uid: int, gid: int, argv: Sequence[str], fds: Sequence[int]) -> int:
+        """Start a program with a clean environment, as that user where we are root; its pid. The
+        first descriptor becomes its stderr; ``@1`` in argv stands for the second, and so on.
         """
         fields = [str(uid).encode(), str(gid).encode(), *map(os.fsencode, argv)]
         with self._lock:
-            self._ask(b"spawn", *fields, fds=fds)
+            return int(self._ask(b"spawn", *fields, fds=fds).fields[0])
 
     def reached(self, path: str) -> str:
         """Where a box of another uid finds ``path``: itself, or a bind mount of it that only the
@@ -141,8 +141,8 @@ class Launcher:
     def __init__(self, bwrap: str, spawner: Spawner, *, uncounted_memory: bool) -> None:
         self._spawner = spawner
         self._bwrap = bwrap
-        self._interpreter, self._shown = find_interpreter()
-        self._code = shipping.compiled(self._interpreter, shipping.INIT)
+        self.interpreter, self._shown = find_interpreter()
+        self._code = shipping.compiled(self.interpreter, shipping.INIT)
         self._filter = os.memfd_create("filter", os.MFD_CLOEXEC)
         machine = seccomp.ARCHITECTURES[platform.machine()]
         os.write(self._filter, seccomp.program(machine, uncounted_memory=uncounted_memory))
@@ -185,7 +185,7 @@ class Launcher:
         ]
 
     def _init(self) -> list[str]:
-        return [self._interpreter, "-I", "-S", "-c", shipping.BOOT, "@2", "@1", layout.WORK]
+        return [self.interpreter, "-I", "-S", "-c", shipping.BOOT, "@2", "@1", layout.WORK]
 
     def close(self) -> None:
         """Release its files."""

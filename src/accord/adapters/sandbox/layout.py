@@ -65,7 +65,7 @@ def isolation(features: Features) -> list[str]:
 
 def system() -> list[str]:
     """The read-only system directories."""
-    arguments = ["--ro-bind", "/usr", "/usr"]
+    arguments = ["--dir", "/etc", "--ro-bind", "/usr", "/usr"]
     for name in _TOP:
         path = Path("/", name)
         if path.is_symlink():
