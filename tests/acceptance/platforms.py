@@ -1,0 +1,159 @@
+"""A real platform for tests: ``accord up`` in a directory of its own, on free ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from accord.boot.layout import Layout
+
+from .waiting import until
+
+SERVICES = ("judicator", "executor", "gateway")
+STOP = 60.0
+
+
+def clean_env(**more: str) -> dict[str, str]:
+    """Our environment without what would steer the command line."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("ACCORD_")}
+    return {**kept, **more}
+
+
+class RunningPlatform:
+    """``accord up`` as a process. Its data directory and logs outlive it."""
+
+    def __init__(self, data: Path, options: Sequence[str] = (), **env: str) -> None:
+        self.data = data
+        """The data directory; ``data / "logs"`` tells what went wrong."""
+        self.url = ""
+        self._said = data.with_name(f"{data.name}.stderr")
+        self._options = list(options)
+        self._env = clean_env(**env)
+        self._process: subprocess.Popen[str] | None = None
+        self._seen: set[psutil.Process] = set()
+
+    def start(self) -> None:
+        """Start, or start again on the same data and ports; returns when it serves."""
+        argv = [sys.executable, "-m", "accord", "up", "--json", "--data", str(self.data)]
+        port = self.url.rpartition(":")[2] or "0"
+        with self._said.open("a") as stderr:
+            self._process = subprocess.Popen(
+                [*argv, "--port", port, *self._options],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=self._env,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"accord up did not start: {self.said}"
+        self.url = json.loads(line)["url"]
+        self.note_processes()
+
+    @property
+    def said(self) -> str:
+        """What ``accord up`` said on stderr so far."""
+        return self._said.read_text()
+
+    def pids(self) -> dict[str, int]:
+        """Boot and the services that run now, by name."""
+        layout = Layout(self.data)
+        found = {name: layout.pid_file(name).running() for name in ("boot", *SERVICES)}
+        return {name: identity.pid for name, identity in found.items() if identity}
+
+    def kill(self, service: str, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send a signal to ``boot`` or a service; returns the pid that got it."""
+        pid = until(lambda: self.pids().get(service), what=f"{service} runs")
+        self.note_processes()
+        os.kill(pid, number)
+        if service == "boot" and number == signal.SIGKILL and self._process:
+            self._process.wait()
+        return pid
+
+    def wait_replaced(self, service: str, former: int) -> int:
+        """Wait until the service runs as another process; returns its pid."""
+
+        def fresh() -> int | None:
+            pid = self.pids().get(service)
+            return pid if pid != former else None
+
+        return until(fresh, what=f"{service} is started again") or 0
+
+    def wait_healthy(self) -> None:
+        """Wait until the gateway reaches a judicator."""
+        until(lambda: self.get("/api/v1/health")[0] == 200, what="the platform is healthy")
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and JSON of a GET; status 0 where nothing answers."""
+        return self._call(urllib.request.Request(self.url + path))
+
+    def post(self, path: str, document: Mapping[str, Any]) -> tuple[int, Any]:
+        """Status and JSON of a POST; status 0 where nothing answers."""
+        headers = {"Content-Type": "application/json"}
+        body = json.dumps(document).encode()
+        return self._call(urllib.request.Request(self.url + path, body, headers))
+
+    def _call(self, request: urllib.request.Request) -> tuple[int, Any]:
+        try:
+            with urllib.request.urlopen(request, timeout=70) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+        except OSError:
+            return 0, None
+
+    def note_processes(self) -> None:
+        """Remember every process that belongs to it by now, for ``left``."""
+        for pid in self.pids().values():
+            try:
+                process = psutil.Process(pid)
+                self._seen |= {process, *process.children(recursive=True)}
+            except psutil.NoSuchProcess:
+                continue
+
+    def left(self) -> list[psutil.Process]:
+        """The processes seen so far that still run."""
+        return [process for process in self._seen if _runs(process)]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it and wait; the exit code. May be called twice, also after a kill of Boot."""
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self.note_processes()
+            self._process.send_signal(number)
+        try:
+            code = self._process.wait(STOP)
+        finally:
+            self._clean_up()
+        return code
+
+    def _clean_up(self) -> None:
+        if self._process:
+            if self._process.stdout:
+                self._process.stdout.close()
+            self._process.kill()
+            self._process.wait()
+        try:
+            until(lambda: not self.left(), what="every process is gone")
+        finally:
+            for process in self.left():
+                process.kill()
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
