@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from accord import logs
-from accord.core.errors import AccordError
+from accord.core.errors import AccordError, Invalid
 from accord.delivery.rpc import binary, methods
 from accord.delivery.rpc.binary import Header, Malformed, Reader
 from accord.delivery.rpc.methods import Method
@@ -54,10 +54,17 @@ def answer(judicator: Judicator, request: Request) -> bytes:
         return method.failure(header.sequence, error)
     try:
         call: Callable[..., Any] = getattr(judicator, method.name)
-        return method.reply(header.sequence, call(*arguments))
+        return _reply(method, header.sequence, call(*arguments))
     except AccordError as refused:
         return method.failure(header.sequence, refused)
     except Exception:  # noqa: BLE001 - a fault of ours must not end the connections of others
         extra = {"action": "call_failed", "method": method.name}
         _log.exception("A call failed in a way that it must not", extra=extra)
         return method.failure(header.sequence, AccordError())
+
+
+def _reply(method: Method, sequence: int, result: Any) -> bytes:
+    try:
+        return method.reply(sequence, result)
+    except Invalid as error:  # it is the caller's no longer: we made that result
+        raise TypeError(error.message) from error

@@ -72,11 +72,13 @@ class Method:
     def reply(self, sequence: int, value: Any) -> bytes:
         """The result as a message: in part, where it is too large and a part has a meaning.
 
-        Raises TooLarge otherwise.
+        Raises TooLarge otherwise, and Invalid where it is no result of this method.
         """
         payload = self._result()
         if self._gives is not None:
             payload.success = self._gives.put(value)
+            if payload.success is None:
+                raise Invalid(f"{self.name} gave nothing.")
         data = binary.write(self.wire, binary.REPLY, sequence, payload)
         smaller = self._smaller(value) if self._smaller and len(data) > FRAME else None
         return bounded(data) if smaller is None else self.reply(sequence, smaller)

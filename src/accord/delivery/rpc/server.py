@@ -57,8 +57,9 @@ class Service(Judicator, Connections, Protocol):
 class _Allowance:
     """Bytes that large frames share while they come in."""
 
-    def __init__(self, total: int, clock: Clock) -> None:
+    def __init__(self, total: int, patience: float, clock: Clock) -> None:
         self._left = total
+        self._patience = patience
         self._clock = clock
         self._changed = threading.Condition()
 
@@ -70,7 +71,7 @@ class _Allowance:
             return
         with self._changed:
             while self._left < size:
-                if not self._clock.wait(self._changed, STALL):
+                if not self._clock.wait(self._changed, self._patience):
                     raise TimeoutError("too many large frames at once")
             self._left -= size
         try:
@@ -84,10 +85,12 @@ class _Allowance:
 class _Connection:
     """One client. What it said of itself in reports is told to the service, and taken back."""
 
-    def __init__(self, sock: socket.socket, peer: str, service: Connections, clock: Clock) -> None:
+    def __init__(
+        self, sock: socket.socket, peer: str, frames: Frames, service: Connections
+    ) -> None:
         self.sock = sock
         self.peer = peer
-        self.frames = Frames(sock, STALL, clock.monotonic)
+        self.frames = frames
         self.ended = False
         self._service = service
         self._lock = threading.Lock()
@@ -130,6 +133,7 @@ class Server:
         clock: for time-outs.
         connections: the most at once; further ones are closed at once, and the log says so.
         first: seconds within which a new connection must begin its first frame.
+        stall: seconds that a frame may take to come in whole.
     """
 
     def __init__(
@@ -140,6 +144,7 @@ class Server:
         clock: Clock,
         connections: int = CONNECTIONS,
         first: float = FIRST,
+        stall: float = STALL,
     ) -> None:
         self._service = service
         self._host = host
@@ -147,7 +152,8 @@ class Server:
         self._clock = clock
         self._most = connections
         self._first = first
-        self._large = _Allowance(LARGE, clock)
+        self._stall = stall
+        self._large = _Allowance(LARGE, stall, clock)
         self._parsing = threading.Lock()
         self._hang_ups: HangUps | None = None
         self._listener: socket.socket | None = None
@@ -235,7 +241,8 @@ class Server:
             self._clock.wait(self._changed, 1.0)
 
     def _admit(self, sock: socket.socket, peer: str, hang_ups: HangUps) -> None:
-        connection = _Connection(sock, peer, self._service, self._clock)
+        frames = Frames(sock, self._stall, self._clock.monotonic)
+        connection = _Connection(sock, peer, frames, self._service)
         with self._changed:
             full = len(self._connections) >= self._most
             if not full:
