@@ -113,6 +113,21 @@ class FakeClock:
                 found = len(self._waiters)
                 raise TimeoutError(f"{count} waiters were expected on the clock, {found} came.")
 
+    def wait_for_wait(self, seconds: float, patience: float = PATIENCE) -> None:
+        """Return once a thread waits whose time is over in that many seconds from now.
+
+        A test that gives the wait which it wants to meet an odd length knows that it has met that
+        one, whatever else waits on the clock. Raises TimeoutError.
+        """
+
+        def met() -> bool:
+            lefts = [w.deadline - self._monotonic for w in self._waiters]
+            return any(math.isclose(left, seconds, abs_tol=1e-6) for left in lefts)
+
+        with self._changed:
+            if not self._changed.wait_for(met, patience):
+                raise TimeoutError(f"Nobody came to wait for {seconds} seconds.")
+
     def advance(self, seconds: float) -> None:
         """Move the clock forward and bring back whoever's time is over.
 

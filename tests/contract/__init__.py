@@ -1,0 +1,1 @@
+"""Each port's conformance suite, run on each implementation."""
