@@ -12,6 +12,7 @@ import os
 import resource
 import socket
 import sys
+from pathlib import Path
 
 _CLONE_NEWUSER = 0x10000000
 _PTRACE_SEIZE, _PTRACE_DETACH = 0x4206, 17
@@ -21,7 +22,7 @@ _VSOCK = 40
 
 def read_file(path: str) -> None:
     """Read a file of the host, or what /proc shows of another process."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         file.read(1)
 
 
@@ -57,7 +58,7 @@ def new_user_namespace() -> None:
     """Get all capabilities, in a namespace of one's own."""
     pid = os.fork()
     if pid == 0:
-        os._exit(_libc().unshare(_CLONE_NEWUSER) != 0 and ctypes.get_errno() or 0)
+        os._exit(ctypes.get_errno() if _libc().unshare(_CLONE_NEWUSER) != 0 else 0)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if code:
         raise OSError(code, os.strerror(code))

@@ -11,9 +11,9 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 
 from accord.adapters.sandbox import cgroup, wire
-from accord.adapters.sandbox.globs import matcher
-from accord.adapters.sandbox.layout import Features
+from accord.adapters.sandbox.globs import Matcher, matcher
 from accord.adapters.sandbox.launch import Launcher, Spawner, Started, find_bwrap
+from accord.adapters.sandbox.layout import Features
 from accord.adapters.sandbox.meter import Accounting
 from accord.adapters.sandbox.polling import Polling
 from accord.adapters.sandbox.run import Gone, Run
@@ -178,7 +178,9 @@ class BwrapBox:
         name = f"{self._name}-{next(self._commands)}"
         meter = self._accounting.meter(name, command.limits, self._box.pid)
         began = self._clock.monotonic()
-        run = Run(self._box, meter, self._clock, command, self._accounting.counts_all_memory)
+        run = Run(
+            self._box, meter, self._clock, command, counted=self._accounting.counts_all_memory
+        )
         try:
             return run(stdout, stderr, stop)
         except Gone as error:
@@ -217,15 +219,14 @@ class BwrapBox:
             finally:
                 os.close(opened)
 
-    def _listed(self, matches: object) -> list[tuple[str, int]]:
-        assert callable(matches)
+    def _listed(self, matches: Matcher) -> list[tuple[str, int]]:
         found = []
         with self._talking():
             self._box.wire.send(b"list", b"%d" % _MOST_LISTED)
             for _ in range(_MOST_LISTED + 1):
                 frame = self._box.wire.recv()
                 frame.close()
-                if frame.verb != b"file" or len(frame.fields) != 2:  # noqa: PLR2004
+                if frame.verb != b"file" or len(frame.fields) != 2:
                     break
                 path = os.fsdecode(frame.fields[0])
                 if matches(path):

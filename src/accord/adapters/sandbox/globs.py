@@ -55,7 +55,7 @@ def _part(pattern: str, text: str) -> bool:
             at, here = star + 1, mark
         else:
             return False
-    return all(token == "*" for token in tokens[at:])
+    return set(tokens[at:]) <= {"*"}
 
 
 def _tokens(pattern: str) -> list[str]:
@@ -69,7 +69,7 @@ def _tokens(pattern: str) -> list[str]:
 
 
 def _one(token: str, char: str) -> bool:
-    if token == "?" or len(token) == 1:
+    if len(token) == 1:
         return token in ("?", char)
     inside = token[1:-1]
     wanted = inside[0] not in "!^"

@@ -238,7 +238,7 @@ def _child(wire: Wire, request: _Request) -> None:
         wire.send(b"ready")
         wire.recv()
         code = _exec(request)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - the child of a fork has nobody to raise to
         os.write(2, f"accord: the program could not be started: {error}\n".encode())
     finally:
         os._exit(code)
@@ -254,12 +254,16 @@ def _take_fds(wire: Wire, request: _Request) -> None:
         os.dup2(fd, target)
     ours = wire.socket.fileno()
     keep = {ours, request.folder.fd}
-    for name in os.listdir("/proc/self/fd"):
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - pathlib is slow to import
         if int(name) > 2 and int(name) not in keep:
-            try:
-                os.close(int(name))
-            except OSError:  # the descriptor of this very listing
-                pass
+            _close_quietly(int(name))  # one of them was this very listing's
+
+
+def _close_quietly(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        return
 
 
 def _as_a_fresh_process() -> None:
@@ -273,7 +277,7 @@ def _exec(request: _Request) -> int:
     name = request.argv[0]
     for _ in range(_BUSY_TRIES):
         try:
-            os.execvpe(name, request.argv, request.env)
+            os.execvpe(name, request.argv, request.env)  # noqa: S606 - no shell is the point
         except OSError as error:
             failure = error
             if error.errno != errno.ETXTBSY:

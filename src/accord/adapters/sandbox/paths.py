@@ -126,12 +126,16 @@ class Folder:
         return fd
 
 
+def _make(fd: int, part: bytes) -> None:
+    try:
+        os.mkdir(part, 0o755, dir_fd=fd)
+    except FileExistsError:
+        return
+
+
 def _step(fd: int, part: bytes, *, make: bool) -> int:
     if make:
-        try:
-            os.mkdir(part, 0o755, dir_fd=fd)
-        except FileExistsError:
-            pass
+        _make(fd, part)
     try:
         return os.open(part, _FOLDER, dir_fd=fd)
     except OSError as error:

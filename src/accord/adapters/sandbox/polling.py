@@ -82,9 +82,8 @@ def _below(pid: int) -> Iterator[int]:
     while waiting:
         above = waiting.pop()
         try:
-            for task in os.listdir(f"/proc/{above}/task"):
-                text = Path(f"/proc/{above}/task/{task}/children").read_text()
-                found = [int(word) for word in text.split()]
+            for task in Path(f"/proc/{above}/task").iterdir():
+                found = [int(word) for word in (task / "children").read_text().split()]
                 waiting.extend(found)
                 yield from found
         except OSError:  # it has ended meanwhile

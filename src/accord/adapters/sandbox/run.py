@@ -47,7 +47,7 @@ class Run:
     """See the module's docstring. Used once."""
 
     def __init__(
-        self, box: Started, meter: Meter, clock: Clock, command: Command, counted: bool
+        self, box: Started, meter: Meter, clock: Clock, command: Command, *, counted: bool
     ) -> None:
         self._box = box
         self._meter = meter
@@ -95,7 +95,7 @@ class Run:
             f"{len(command.argv)} {len(env)}",
             *command.argv,
             *env,
-            *_rlimits(limits, self._counted),
+            *_rlimits(limits, counted=self._counted),
         ]
         wire = self._box.wire
         wire.socket.settimeout(_START_TIMEOUT)
@@ -205,7 +205,7 @@ class Run:
     def _answered(self, fd: int) -> None:
         frame = self._box.wire.recv()
         frame.close()
-        if frame.verb != b"done" or len(frame.fields) != 4:  # noqa: PLR2004
+        if frame.verb != b"done" or len(frame.fields) != 4:
             raise SandboxError("The init of the box gave an answer that makes no sense.")
         self._done = frame
         self._forget(fd)
@@ -268,7 +268,7 @@ def _first(hit: set[str]) -> str | None:
     return next((limit for limit in _ORDER if limit in hit), None)
 
 
-def _rlimits(limits: Limits, counted: bool) -> list[str]:
+def _rlimits(limits: Limits, *, counted: bool) -> list[str]:
     """``number soft hard`` of each; per process, so a net below what the meter sees."""
     seconds = math.ceil(limits.cpu)
     stack = min(limits.memory, _LARGEST_STACK)

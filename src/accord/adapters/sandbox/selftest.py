@@ -168,9 +168,7 @@ class _Bait:
             "io_uring": _same("io_uring"),
             "user_namespace": _same("new_user_namespace"),
             "become_root": Attack(kind="become_root", root=True),
-            "core_pattern": Attack(
-                kind="write_sysctl", inside=(core,), outside=(core,), root=True
-            ),
+            "core_pattern": Attack(kind="write_sysctl", inside=(core,), outside=(core,), root=True),
             "init_environ": Attack(
                 kind="read_file", inside=(init,), outside=(f"/proc/{other}/environ",)
             ),
@@ -195,8 +193,7 @@ def _judged(
             "No program will be run."
         )
     return {
-        name: "held" if outside.get(name) == "" else _not_run(name, outside)
-        for name in attacks
+        name: "held" if outside.get(name) == "" else _not_run(name, outside) for name in attacks
     }
 
 
