@@ -1,1 +1,0 @@
-"""Each port's conformance suite, run on each implementation."""

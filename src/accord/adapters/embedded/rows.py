@@ -169,9 +169,9 @@ def _replacement(rows: int) -> str:
     )
 
 
-def delete(db: sqlite3.Connection, calls: Sequence[Sequence[TaskId]]) -> list[list[TaskId]]:
+def delete(db: sqlite3.Connection, ids: Sequence[TaskId]) -> list[TaskId]:
     """Remove tasks and what stands beside them; returns those that there were."""
-    return [[id_ for id_ in ids if _delete(db, id_)] for ids in calls]
+    return [id_ for id_ in ids if _delete(db, id_)]
 
 
 def _delete(db: sqlite3.Connection, id_: TaskId) -> bool:

@@ -96,7 +96,7 @@ class SqliteStore:
                 self._progress.drop(id_, None)
             self._feeds.tell([Notice(task=id_) for id_ in gone])
 
-        return len(self._writer.do_with_others(rows.delete, ids, after))
+        return len(self._writer.do(lambda db: rows.delete(db, ids), after))
 
     def search(self, query: Query) -> Page:
         """A page of summaries."""

@@ -85,12 +85,16 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
 
-    def do(self, run: Callable[[sqlite3.Connection], T]) -> T:
+    def do(
+        self, run: Callable[[sqlite3.Connection], T], after: Callable[[T], None] = _nothing
+    ) -> T:
         """Run the statements in the next commit; returns once they are durable.
 
-        Raises what ``run`` raised, and Unavailable or Corrupt where the database failed.
+        ``after`` is called with the result between the commit and the return, by the writer, in
+        the order of the writes. Raises what ``run`` raised, and Unavailable or Corrupt where the
+        database failed.
         """
-        return self.do_with_others(_one_by_one, run, _nothing)
+        return self.do_with_others(_one_by_one, run, after)
 
     def do_with_others(
         self,
@@ -99,10 +103,8 @@ class Writer:
         after: Callable[[T], None] = _nothing,
     ) -> T:
         """As ``do``, for what is cheaper for several callers at once: ``many`` gets the arguments
-        of all callers that gave the same function, and answers each.
-
-        ``after`` is called with the result between the commit and the return, by the writer, in
-        the order of the writes. Such jobs may go before others of the same commit.
+        of all callers that gave the same function, and answers each. Such jobs may go before
+        others of the same commit.
         """
         job = _Job(many, argument, after)
         self._submit(job)
