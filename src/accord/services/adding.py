@@ -54,9 +54,9 @@ class Adding:
         self, new: Sequence[NewTask], tasks: Sequence[Task], stored: Sequence[Task]
     ) -> None:
         """Where a key was taken, it must have been by the same content: else none is added."""
+        ours = {task.id for task in tasks}
         for number, (one, there) in enumerate(zip(new, stored, strict=True)):
-            if not _same(one, there):
-                ours = {task.id for task in tasks}
+            if there.id not in ours and not _same(one, there):
                 self._store.purge([t.id for t in stored if t.id in ours])
                 raise KeyReused(key=one.key, id=there.id, index=number)
 

@@ -6,6 +6,7 @@ calls. Every refusal names the field and what to do.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -143,10 +144,16 @@ def _check_step(field: str, step: Step, caps: Limits) -> None:
             f"has the name {name[:40]!r}; names are letters, digits and _",
         )
     try:
-        resolve(msgspec.structs.asdict(step.limits), EXECUTE_DEFAULTS, caps)
+        _check_limits(step.limits, caps)
     except Invalid as error:
         name = str(error.fields.get("field", "limits"))
         raise Invalid(f"{field}.{error.message}", field=f"{field}.{name}") from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _check_limits(limits: Limits, caps: Limits) -> None:
+    """Few distinct limits are ever asked for, so those that were found good are remembered."""
+    resolve(msgspec.structs.asdict(limits), EXECUTE_DEFAULTS, caps)
 
 
 def _check_requires(requires: Requires) -> None:

@@ -90,12 +90,10 @@ class Claims:
             if not candidates:
                 break
             try:
-                chosen = self._choose(executor, candidates, passed)
-                fresh = self._take(executor, _within(chosen, room))
+                chosen, room = _within(self._choose(executor, candidates, passed), room)
+                won += self._take(executor, chosen)
             finally:
                 self._release(candidates)
-            won += fresh
-            room -= sum(task_bytes(a.task) for a in fresh)
             seen.update(task.id for task in candidates)
             if len(won) >= vacant or len(candidates) < wanted or room <= 0:
                 break
@@ -173,12 +171,12 @@ def _ready(task: Task) -> int:
     )
 
 
-def _within(tasks: Sequence[Task], room: int) -> list[Task]:
-    """As many of the tasks as fit, at least one."""
+def _within(tasks: Sequence[Task], room: int) -> tuple[list[Task], int]:
+    """As many of the tasks as fit, at least one, and the room that is left."""
     taken: list[Task] = []
     for task in tasks:
         room -= task_bytes(task)
         if room < 0 and taken:
             break
         taken.append(task)
-    return taken
+    return taken, room

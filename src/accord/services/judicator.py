@@ -120,13 +120,15 @@ class Judicator:
             Results(store, self._changes, self._watchers, self._drop_output.note),
         )
         member = Member(name=settings.name, address=address)
-        self._duties = Duties(
-            self._leader_duties(), store, clock, lambda: self._leadership.leading, settings.sweep
+        self.duties = Duties(
+            self._leader_duties(), store, clock, lambda: self.leadership.leading, settings.sweep
         )
-        self._leadership = Leadership(registry, clock, member, settings.term, self._duties.kick)
-        self._housekeeping = Duties(
+        """What the leader does, with counters."""
+        self.leadership = Leadership(registry, clock, member, settings.term, self.duties.kick)
+        self.housekeeping = Duties(
             self._own_duties(), store, clock, lambda: True, settings.lease / 5
         )
+        """What every judicator does, with counters."""
         self._watching = Loop("feed", self._watch, clock)
 
     def _leader_duties(self) -> list[Duty]:
@@ -173,9 +175,9 @@ class Judicator:
         self._feed = self._store.feed()
         self._roster.refresh()
         self._watching.start()
-        self._housekeeping.start()
-        self._leadership.start()
-        self._duties.start()
+        self.housekeeping.start()
+        self.leadership.start()
+        self.duties.start()
         _log.info("The judicator serves", extra={"action": "started", "name_": self._settings.name})
 
     def stop(self) -> None:
@@ -187,10 +189,10 @@ class Judicator:
             started = self._started
         self._polls.close()
         self._watchers.close()
-        self._duties.stop()
+        self.duties.stop()
         if started:
-            self._leadership.stop()
-        self._housekeeping.stop()
+            self.leadership.stop()
+        self.housekeeping.stop()
         if self._feed is not None:
             self._feed.close()
         self._watching.stop()
@@ -230,7 +232,7 @@ class Judicator:
     def ping(self) -> Pong:
         """Whether it works, store included."""
         self._store.next_due()
-        return self._pong(self._settings.name, leader=self._leadership.leading)
+        return self._pong(self._settings.name, leader=self.leadership.leading)
 
     def _pong(self, name: str, *, leader: bool) -> Pong:
         return Pong(name=name, version=__version__, now=self._store.now(), leader=leader)

@@ -23,10 +23,12 @@ def inline_bytes(found: tuple[Content, ...]) -> int:
 
 def spec_bytes(spec: Spec) -> int:
     """The text of a spec that is not content: commands, arguments, environment, paths."""
-    steps = [s for s in (spec.compile, spec.execute) if s]
-    paths = list(spec.source.files) if spec.source else []
-    texts = [*paths, *spec.outputs, *(text for step in steps for text in _texts(step))]
-    return sum(len(text.encode()) for text in texts)
+    texts = [*spec.outputs, *_texts(spec.execute)]
+    if spec.compile:
+        texts += _texts(spec.compile)
+    if spec.source:
+        texts += spec.source.files
+    return len("".join(texts).encode())
 
 
 def _texts(step: Step) -> list[str]:
@@ -46,6 +48,8 @@ def slim(task: Task, blobs: Blobs) -> Task:
     spec was within its bounds when it was added. The same object where nothing moves.
     """
     results = [r.result for r in task.replicas if r.result]
+    if not results:
+        return task
     inline = {c.digest: c for r in results for c in r.contents() if c.inline}
     excess = inline_bytes(contents(task)) - INLINE_DOCUMENT
     moved: dict[Digest, Content] = {}
