@@ -8,13 +8,14 @@ pusher (``links``), an uploader (``uploads``). They meet in ``holdings``; finish
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from accord import logs
 from accord.config import Settings
 from accord.core.errors import SandboxError
 from accord.core.executor import Isolation
+from accord.core.languages import PRESETS, Preset
 from accord.ports.clock import Clock, Ids
 from accord.ports.judicator import Judicator
 from accord.ports.sandbox import Sandbox
@@ -32,7 +33,7 @@ from accord.services.uploads import Uploader
 KILL_BOUND = 10.0
 """Seconds that killed runs get to be seen empty, at a stop."""
 DELIVERY_BOUND = 5.0
-"""Seconds for which a stop tries to deliver; what is left stays in the spool."""
+"""Seconds; an outage of the judicator at the same moment must not hold up the stop for longer."""
 _RESTART = 1.0
 """Seconds before a thread that failed goes on."""
 
@@ -43,7 +44,8 @@ class Executor:
     """One machine's executor, from ``start`` to ``stop``; both may be called twice.
 
     ``polls`` and ``pushes`` are two ways to one judicator, so that a held poll delays nothing.
-    ``data`` is the executor's own directory.
+    ``data`` is the executor's own directory, ``home`` what ``~`` means in presets, ``delivery`` for how
+    many seconds a stop tries to deliver; what is left then stays in the spool.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class Executor:
         clock: Clock,
         ids: Ids,
         home: Path | None = None,
+        presets: Mapping[str, Preset] = PRESETS,
+        delivery: float = DELIVERY_BOUND,
     ) -> None:
         self._settings = settings
         self._data = data
@@ -65,7 +69,8 @@ class Executor:
         self._sandbox = sandbox
         self._clock = clock
         self._ids = ids
-        self._toolchains = Toolchains(settings.sandbox.mounts, home or Path.home())
+        self._toolchains = Toolchains(settings.sandbox.mounts, home or Path.home(), presets)
+        self._delivery = delivery
         self._slots = machine.slots(settings.executor)
         self._spool = Spool(data / "spool")
         self._holdings = Holdings(clock, self._slots, lambda: self._spool.full)
@@ -202,7 +207,7 @@ class Executor:
             except Exception:  # noqa: BLE001 - the supervised place of its threads
                 _log.exception(
                     "A thread of the executor failed; it goes on in a moment",
-                    extra={"action": "thread_failed", "thread": name},
+                    extra={"action": "thread_failed", "part": name},
                 )
                 self._clock.wait_event(self._holdings.ended, _RESTART)
             else:
@@ -224,7 +229,7 @@ class Executor:
         if not self.drain(patience):
             self._holdings.stop_all()
             self._holdings.wait_for_runs(KILL_BOUND)
-        delivered = not self._failure and self._holdings.wait_for_delivery(DELIVERY_BOUND)
+        delivered = not self._failure and self._holdings.wait_for_delivery(self._delivery)
         self._holdings.close()
         if self._poll_link is not None:
             self._poll_link.farewell()

@@ -214,6 +214,7 @@ class PushLink:
         self._sequence = 0
         self._last = self._clock.monotonic()
         self._not_before = 0.0
+        self._failures = 0
 
     def run(self) -> None:
         """Push until the holdings are closed."""
@@ -254,10 +255,13 @@ class PushLink:
             orders = _answer(self._judicator, report)
         except AccordError as error:
             self._link.refused(error, "push")
-            self._outbox.failed(batch)
+            if self._failures:  # twice in a row is more than a lost answer
+                self._outbox.failed(batch)
+            self._failures += 1
             self._not_before = self._clock.monotonic() + self._backoff.next()
             return
         self._backoff.reset()
+        self._failures = 0
         self._last = self._clock.monotonic()
         self._outbox.answered(batch, orders)
         self._holdings.cancel(orders.cancel, self._link.info.session)

@@ -96,7 +96,7 @@ class Outbox:
             self._output_answered(batch, jobs, stored=orders.output_stored)
 
     def failed(self, batch: Batch) -> None:
-        """Nobody knows what became of the push. Live output is the one thing that a judicator may
+        """The judicator was away for a while. Live output is the one thing that a judicator may
         have lost after it acknowledged it, so it begins anew; what is there already is passed over.
         """
         with self._holdings.changed:
