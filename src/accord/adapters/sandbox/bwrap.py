@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 
 from accord.adapters.sandbox import cgroup, wire
+from accord.adapters.sandbox.archive import write_all
 from accord.adapters.sandbox.globs import Matcher, matcher
 from accord.adapters.sandbox.launch import Launcher, Spawner, Started, find_bwrap
 from accord.adapters.sandbox.layout import Features
@@ -141,7 +142,10 @@ class BwrapBox:
         """See ports.sandbox.Box."""
         caps = (self._settings.archive_bytes, self._settings.archive_entries, _DEEPEST_ARCHIVE)
         head = (b"unpack", _encoded(into), *(b"%d" % cap for cap in caps))
-        answer = self._send(head, archive)
+        with _spooled(archive, self._settings.archive_bytes) as fd, self._talking():
+            self._box.wire.send(*head, fds=[fd])
+            answer = self._box.wire.recv()
+            answer.close()
         if answer.verb == b"full":
             raise Invalid("The archive unpacks to more than the limit disk allows.", field="data")
         if answer.verb == b"bad":
@@ -320,6 +324,21 @@ def _check_command(command: Command) -> None:
         raise Invalid("A command needs a program, and no NUL anywhere.", field="command")
     if any("=" in name or not name for name in command.env):
         raise Invalid("The name of a variable must not be empty nor hold '='.", field="env")
+
+
+@contextlib.contextmanager
+def _spooled(chunks: Iterable[bytes], most: int) -> Iterator[int]:
+    """A descriptor of those bytes, in which one can go back and forth."""
+    fd = os.memfd_create("archive", os.MFD_CLOEXEC)
+    try:
+        for chunk in chunks:
+            most -= len(chunk)
+            if most < 0:
+                raise Invalid("The archive is larger than what it may unpack to.", field="data")
+            write_all(fd, chunk)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _encoded(path: str) -> bytes:

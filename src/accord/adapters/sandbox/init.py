@@ -6,7 +6,7 @@ and hands out regular files. The program is never pid 1 (abort and SIGTERM would
 else there), cannot trace, read or stop this process, and nothing that it started outlives it.
 
 Verbs in, answers out (see wire.py): ``write path mode``, ``data``…, ``end`` → ``ok | bad | fail``;
-``unpack into bytes entries depth``, ``data``…, ``end`` → the same; ``run`` with its three
+``unpack into bytes entries depth`` with the archive's descriptor → the same; ``run`` with its three
 descriptors → ``ready`` from the child, then ``go``, then ``done``; ``list most`` → ``file``…,
 ``end``; ``open path`` → ``ok size`` with a descriptor, or ``bad``.
 """
@@ -27,7 +27,6 @@ from accord.adapters.sandbox.wire import Broken, Frame, Wire
 _PR_SET_DUMPABLE = 4
 _PR_GET_DUMPABLE = 3
 _BUSY_TRIES = 50
-_LARGEST_ARCHIVE = 1 << 30
 
 
 def serve(fd: int, work: bytes) -> None:
@@ -74,7 +73,7 @@ def _write(wire: Wire, folder: Folder, frame: Frame) -> None:
     wire.send(*answer)
 
 
-def _receive(wire: Wire, target: int, answer: list[bytes], most: int = 1 << 62) -> list[bytes]:
+def _receive(wire: Wire, target: int, answer: list[bytes]) -> list[bytes]:
     """Take what is sent up to its end, also where it can no longer be kept."""
     while True:
         frame = wire.recv()
@@ -83,9 +82,6 @@ def _receive(wire: Wire, target: int, answer: list[bytes], most: int = 1 << 62) 
             return answer
         if frame.verb != b"data":
             raise Broken("data was expected")
-        most -= len(frame.fields[0])
-        if most < 0:
-            answer = [b"bad", b"is larger than any archive that can be unpacked"]
         if answer[0] == b"ok":
             answer = _append(target, frame.fields[0])
 
@@ -109,28 +105,17 @@ def _refusal(error: Exception) -> list[bytes]:
 
 
 def _unpack(wire: Wire, folder: Folder, frame: Frame) -> None:
-    into, size, entries, depth = frame.fields
-    spool = os.memfd_create("archive", os.MFD_CLOEXEC)
-    try:
-        answer = _receive(wire, spool, [b"ok"], _LARGEST_ARCHIVE)
-        if answer[0] == b"ok":
-            caps = Caps(int(size), int(entries), int(depth))
-            answer = _unpack_into(spool, folder, into, caps)
-    finally:
-        os.close(spool)
-    wire.send(*answer)
-
-
-def _unpack_into(spool: int, folder: Folder, into: bytes, caps: Caps) -> list[bytes]:
+    into, *caps = frame.fields
+    answer = [b"ok"]
     try:
         below = Folder(folder.make(parts_of(into) if into else []))
         try:
-            unpack(spool, below, caps)
+            unpack(frame.fds[0], below, Caps(*map(int, caps)))
         finally:
             os.close(below.fd)
     except (BadPath, BadArchive, OSError) as error:
-        return _refusal(error)
-    return [b"ok"]
+        answer = _refusal(error)
+    wire.send(*answer)
 
 
 # -- files out -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 
 from accord.adapters.sandbox.launch import Started
-from accord.adapters.sandbox.meter import Meter, Sample, Total
+from accord.adapters.sandbox.meter import Meter, Total
 from accord.adapters.sandbox.wire import Broken, Frame
 from accord.core.errors import SandboxError
 from accord.core.limits import MIB, Limits
@@ -148,29 +148,27 @@ class Run:
     def _sample(self, now: float) -> None:
         pause = _SAMPLES[0] if now - self._began < _SAMPLES[1] * 10 else _SAMPLES[1]
         self._next_sample = now + pause
-        used, full = self._files()
-        sample = self._meter.sample(used)
-        if full:
-            self._hit.add("disk")  # the program is told so by ENOSPC, and may end by itself
-        self._judge(sample, used)
-
-    def _judge(self, sample: Sample, files: int) -> None:
-        if files > self._limits.disk:
+        files, too_many = self._files()
+        sample = self._meter.sample(files)
+        if too_many:
             self._over("disk")
-        if sample.out_of_memory or sample.memory > self._limits.memory:
-            self._over("disk" if files > self._limits.disk else "memory")
+        elif sample.out_of_memory or sample.memory > self._limits.memory:
+            self._over("memory")
         elif sample.cpu >= self._limits.cpu:
             self._over("cpu")
 
     def _files(self) -> tuple[int, bool]:
-        """Bytes of the box's files, in the work directory and /tmp, and whether one is full."""
-        used, full = 0, False
+        """Bytes of the box's files, in the work directory and /tmp, and whether they are more than
+        the limit. A program that fills one of the two is told so by ENOSPC, and may go on.
+        """
+        used = files = 0
         for root in self._box.roots[:2]:
             about = os.fstatvfs(root)
             used += (about.f_blocks - about.f_bfree) * about.f_frsize
-            used += (about.f_files - about.f_ffree) * _INODE
-            full = full or about.f_bfree == 0 or about.f_ffree == 0
-        return used - 2 * _INODE, full
+            files += about.f_files - about.f_ffree
+            if about.f_bfree == 0:
+                self._hit.add("disk")
+        return used, max(used, files * _INODE) > self._limits.disk
 
     def _over(self, limit: str) -> None:
         self._hit.add(limit)
@@ -218,14 +216,14 @@ class Run:
                 handler(fd)
 
     def _ran(self, wall: float, output: _Output) -> Ran:
-        files, full = self._files()
+        _, too_many = self._files()
         total = self._meter.finish()
         status, cpu, peak, largest = self._numbers(total, wall)
         code = os.waitstatus_to_exitcode(status)
-        if full:
+        if too_many:
             self._hit.add("disk")
-        if total.out_of_memory:
-            self._hit.add("disk" if files > self._limits.disk else "memory")
+        elif total.out_of_memory:
+            self._hit.add("memory")
         if cpu >= self._limits.cpu or code == -signal.SIGXCPU:
             self._hit.add("cpu")
         if code == -signal.SIGXFSZ or (code != 0 and largest >= self._limits.file):
