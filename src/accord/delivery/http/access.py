@@ -152,11 +152,12 @@ def _check_host(request: Request, port: int) -> None:
 
 
 def _split_host(host: str) -> tuple[str, int | None]:
-    parts = urlsplit(f"//{host}")
     try:
-        return parts.hostname or "", parts.port or 80
-    except ValueError:  # the port is no number
+        parts = urlsplit(f"//{host}")
+        found = parts.hostname or "", parts.port or 80
+    except ValueError:  # an unclosed bracket, or a port that is no number
         return "", None
+    return found
 
 
 def _check_same_origin(request: Request) -> None:
@@ -164,7 +165,7 @@ def _check_same_origin(request: Request) -> None:
     origin = request.headers.get("Origin")
     foreign = site is not None and site not in {"same-origin", "none"}
     if origin is not None:
-        foreign = foreign or urlsplit(origin).netloc != request.environ.get("HTTP_HOST")
+        foreign = foreign or origin.partition("://")[2] != request.environ.get("HTTP_HOST")
     if foreign:
         raise Forbidden(
             "This request comes from another web site, so it is refused. "

@@ -83,7 +83,9 @@ def make_app(judicator: Judicator, settings: Settings, clock: Clock, ids: Ids) -
     for module in (tasks, files, events, execute, nodes):
         app.register_api(module.api)
     app.register_blueprint(pages.blueprint)
-    app.wsgi_app = requests.ChunkedBodies(app.wsgi_app, chunk_reader())  # type: ignore[method-assign]  # Flask's own way to add middleware
+    app.wsgi_app = requests.ChunkedBodies(
+        app.wsgi_app, chunk_reader(), settings.gateway.largest_body
+    )  # type: ignore[method-assign]  # Flask's own way to add middleware
     return app
 
 
@@ -108,6 +110,7 @@ def _bare(settings: Settings) -> Gateway:
         OPENAPI_HTML_STRING=web.API_HOME,
         SWAGGER_HTML_STRING=web.API_BROWSER,
     )
+    app.url_map.merge_slashes = False  # an id of dots and slashes is unknown, not elsewhere
     app.components_schemas.update(_schemas())
     Bootstrap5(app)
     return app

@@ -127,7 +127,8 @@ def _check_end(stream: IO[bytes], field: str) -> None:
         offset,
     }:
         raise Invalid("The archive is in the zip64 format. Make it without zip64.", field=field)
-    if length > _LONGEST_DIRECTORY or count * 46 > length:
+    end = size - len(tail) + at
+    if length > _LONGEST_DIRECTORY or count * 46 > length or offset + length > end:
         raise Invalid(
             "The archive's directory is too large, or malformed. Make the zip anew.", field=field
         )

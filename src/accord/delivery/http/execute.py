@@ -17,7 +17,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel, ConfigDict, Field
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, MethodNotAllowed
 
 from accord.core.errors import Invalid, TooLarge
 from accord.core.replica import Content, Result, Verdict
@@ -91,6 +91,8 @@ _FIELDS_BODY = {
 @api.get("/execute", responses=_ANSWERS)
 def execute_get(query: ExecuteFields) -> Response:
     """Run the code in the query and answer with its output."""
+    if request.method == "HEAD":  # which the framework answers by GET: it must not run code
+        raise MethodNotAllowed(["GET", "POST"])
     if len((query.code or "").encode()) > MOST_BY_GET:
         raise TooLarge(
             f"Code over {MOST_BY_GET} bytes does not fit into an address. Send it by POST.",
@@ -180,7 +182,7 @@ def _answer(view: TaskView, *, as_json: bool) -> Response:
     result = replica.result if replica and task.canonical is not None else None
     if result is None:
         why = gateway().judicator.explain(task.id)
-        return problem(503, view.status, why, task=task.id)
+        return problem(503, view.status, why, {"task": task.id})
     response = shown(view) if as_json else _output(result)
     step = result.execute or result.compile
     response.headers["X-Accord-Verdict"] = result.verdict

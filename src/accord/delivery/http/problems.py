@@ -8,6 +8,7 @@ framework, validation errors of pydantic, and what nobody expected, which is log
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from flask import Flask, Response, make_response, render_template, request
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -67,7 +68,9 @@ class Problem(BaseModel):
     code: str
 
 
-def problem(status: int, code: str, detail: str, **more: object) -> Response:
+def problem(
+    status: int, code: str, detail: str, facts: Mapping[str, object] | None = None
+) -> Response:
     """The answer that tells of an error, in the form that the caller can read."""
     title = _title(status, code)
     if wants_page():
@@ -75,12 +78,12 @@ def problem(status: int, code: str, detail: str, **more: object) -> Response:
         response = make_response(page, status)
     else:
         body = {
+            **(facts or {}),
             "type": f"urn:accord:error:{code}",
             "title": title,
             "status": status,
             "detail": detail,
             "code": code,
-            **more,
         }
         response = Response(json.dumps(body), status, content_type="application/problem+json")
     if status == 401:
@@ -119,7 +122,7 @@ def _accord_error(error: AccordError) -> Response:
         _log.error(
             "A call failed", extra={"action": "call_failed", "code": error.code}, exc_info=error
         )
-    return problem(status, error.code, error.message, **error.fields)
+    return problem(status, error.code, error.message, error.fields)
 
 
 def _validation_error(error: ValidationError) -> Response:
@@ -129,8 +132,7 @@ def _validation_error(error: ValidationError) -> Response:
         422,
         "invalid",
         f"{first['field']}: {first['detail']}" if first["field"] else first["detail"],
-        field=first["field"],
-        errors=found[:_SHOWN_ERRORS],
+        {"field": first["field"], "errors": found[:_SHOWN_ERRORS]},
     )
 
 

@@ -11,16 +11,28 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import IO, Any, NoReturn
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import flask
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
-from werkzeug.exceptions import BadRequest, LengthRequired, UnsupportedMediaType
+from werkzeug.exceptions import (
+    BadRequest,
+    LengthRequired,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
 from werkzeug.formparser import FormDataParser, MultiPartParser
+
+from accord.core.errors import Invalid
 
 Parsed = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
 
+_CHUNKED = "accord.chunked"
+"""In the environment of a request with a chunked body: readable or unreadable."""
+_PIECE = 64 * 1024
+_REPEATABLE = frozenset({"status", "label"})
 _SURROGATE = re.compile(rb"\\u[dD]")
 
 
@@ -124,32 +136,48 @@ class Request(flask.Request):
 
 
 def check_query(request: flask.Request) -> None:
-    """Refuse a query that is no UTF-8. Raises BadRequest."""
+    """Refuse a query that is no UTF-8, or says one thing twice. Raises BadRequest, Invalid."""
     try:
         unquote_to_bytes(request.query_string).decode("utf-8")
     except UnicodeError as error:
         raise BadRequest("The query is not valid UTF-8. Encode it as quote_plus does.") from error
+    for name, values in request.args.lists():
+        if len(values) > 1 and name not in _REPEATABLE:
+            raise Invalid("This parameter stands twice. Give it once.", field=name[:100])
 
 
 class _Chunks(io.RawIOBase):
-    """The body of a chunked request under uWSGI, as a file."""
+    """A body of unknown length as a file, which raises where it exceeds what is allowed.
 
-    def __init__(self, read_chunk: Callable[[], bytes]) -> None:
+    The library would cut it there instead, and half a program would run.
+    """
+
+    def __init__(self, read_chunk: Callable[[], bytes], largest: int) -> None:
         self._read_chunk = read_chunk
+        self._left = largest
         self._rest = b""
 
     def readable(self) -> bool:
+        """It is."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer`` as far as a chunk goes. Raises BadRequest, RequestEntityTooLarge."""
         if not self._rest:
-            try:
-                self._rest = self._read_chunk()
-            except OSError as error:
-                raise BadRequest("The chunked body broke off.") from error
+            self._rest = self._next()
         size = min(len(buffer), len(self._rest))
         buffer[:size], self._rest = self._rest[:size], self._rest[size:]
         return size
+
+    def _next(self) -> bytes:
+        try:
+            chunk = self._read_chunk()
+        except OSError as error:
+            raise BadRequest("The chunked body broke off. Send it again.") from error
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise RequestEntityTooLarge
+        return chunk
 
 
 Environ = dict[str, Any]
@@ -157,37 +185,44 @@ StartResponse = Callable[..., Any]
 
 
 class ChunkedBodies:
-    """WSGI middleware: chunked bodies are readable, or refused with 411.
+    """WSGI middleware: chunked bodies are readable up to a size, or refused with 411.
 
-    The server beneath says by ``wsgi.input_terminated`` that it reads them itself; uWSGI does not
-    and needs ``chunked_read``; of any other server nothing is known.
+    A server says by ``wsgi.input_terminated`` that it reads them itself; uWSGI does not and needs
+    ``chunked_read``; of any other server nothing is known.
     """
 
     def __init__(
         self,
         app: Callable[[Environ, StartResponse], Iterable[bytes]],
         read_chunk: Callable[[], bytes] | None,
+        largest: int,
     ) -> None:
         self._app = app
         self._read_chunk = read_chunk
+        self._largest = largest
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
-            self._make_readable(environ)
+            self._bound(environ)
         return self._app(environ, start_response)
 
-    def _make_readable(self, environ: Environ) -> None:
+    def _bound(self, environ: Environ) -> None:
+        read = self._read_chunk
         if environ.get("wsgi.input_terminated"):
-            return
-        if self._read_chunk is None:
-            environ["accord.length_required"] = True
-            return
-        environ["wsgi.input"] = io.BufferedReader(_Chunks(self._read_chunk))
-        environ["wsgi.input_terminated"] = True
+            stream = environ["wsgi.input"]
+            read = partial(stream.read, _PIECE)
+        environ[_CHUNKED] = "readable" if read else "unreadable"
+        if read:
+            environ["wsgi.input"] = io.BufferedReader(_Chunks(read, self._largest))
+            environ["wsgi.input_terminated"] = True
 
 
 def check_length(request: flask.Request) -> None:
     """Refuse a body whose length cannot be known. Raises LengthRequired."""
-    if request.environ.get("accord.length_required"):
+    chunked = request.environ.get(_CHUNKED)
+    if chunked == "unreadable":
         raise LengthRequired("Send the body with a Content-Length instead of chunked.")
+    if chunked and request.max_content_length is not None:
+        # Ours raises beyond the limit; the library's bound would cut the body just there.
+        request.max_content_length += 1

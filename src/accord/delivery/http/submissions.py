@@ -26,6 +26,7 @@ _LONGEST_STEP = 32 * 1024
 Word = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 """What becomes part of an argv or environment: it cannot hold a NUL."""
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=128)]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
@@ -135,7 +136,7 @@ class Submission(_Strict):
     data: Encoded | None = Field(default=None, description="A zip, unpacked to data/.")
     outputs: list[Word] = Field(default=[], max_length=100, description="Globs of files to keep.")
     name: Line = ""
-    labels: dict[LabelKey, Line] = Field(default={}, max_length=64)
+    labels: dict[LabelKey, LabelValue] = Field(default={}, max_length=32)
     priority: int = Field(default=0, ge=-100, le=100)
     requires: RequiresIn = RequiresIn()
     redundancy: RedundancyIn = RedundancyIn()
