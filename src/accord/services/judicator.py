@@ -45,6 +45,7 @@ from accord.services.duties.expire import Expire
 from accord.services.duties.sweep_blobs import SweepBlobs
 from accord.services.duties.transition import Transition
 from accord.services.duties.unsendable import Unsendable
+from accord.services.duties.uptime import Uptime
 from accord.services.housekeeping import DropOutput, ForgetUploads, Presence
 from accord.services.incoming import PIECE, Uploads
 from accord.services.leadership import Leadership
@@ -134,8 +135,9 @@ class Judicator:
     def _leader_duties(self) -> list[Duty]:
         settings = self._settings
         lease = Lease(lease=settings.lease, reconnect=settings.reconnect)
+        gap = max(settings.lease / 2, 3 * settings.sweep)
         return [
-            Transition(self._store, self._changes),
+            Transition(self._store, self._changes, Uptime(gap), settings.lease),
             Assimilate(self._store, self._changes),
             Expire(
                 self._store,
@@ -144,7 +146,7 @@ class Judicator:
                 self._sessions,
                 self._polls,
                 lease,
-                longest_gap=max(settings.lease / 2, 3 * settings.sweep),
+                Uptime(gap),
             ),
             Unsendable(
                 self._store,

@@ -14,6 +14,7 @@ from accord.core.replica import ReplicaState
 from accord.core.task import Task
 from accord.ports.store import Store
 from accord.services.changes import Changes
+from accord.services.duties.uptime import Uptime
 from accord.services.polls import Polls
 from accord.services.roster import Roster
 from accord.services.sessions import Sessions
@@ -39,7 +40,7 @@ class Expire:
         sessions: Sessions,
         polls: Polls,
         lease: Lease,
-        longest_gap: float,
+        uptime: Uptime,
     ) -> None:
         self._store = store
         self._changes = changes
@@ -47,31 +48,21 @@ class Expire:
         self._sessions = sessions
         self._polls = polls
         self._lease = lease
-        self._longest_gap = longest_gap
-        self._up_since = 0.0
-        self._last_pass: float | None = None
+        self._uptime = uptime
 
     def run(self, now: float) -> int:
         """Expire executors; how many were declared lost or still held something."""
         known = self._roster.refresh()
-        self._note_pass(now)
-        gone = [executor for executor in known if self._is_lost(executor, now)]
+        up_since = self._uptime.seen(now)
+        gone = [executor for executor in known if self._is_lost(executor, up_since, now)]
         declared = [executor for executor in gone if self._declare(executor)]
         before = [executor for executor in known if executor.state is ExecutorState.LOST]
         return len(declared) + sum(self._empty(e.name) for e in before + declared)
 
-    def _note_pass(self, now: float) -> None:
-        """A pass that comes late follows an outage: of the store, of the leader, or of this whole
-        process. Executors could not report during it either, so each gets a lease to do so.
-        """
-        if self._last_pass is None or now - self._last_pass > self._longest_gap:
-            self._up_since = now
-        self._last_pass = now
-
-    def _is_lost(self, executor: Executor, now: float) -> bool:
+    def _is_lost(self, executor: Executor, up_since: float, now: float) -> bool:
         if executor.state is ExecutorState.LOST:
             return False
-        return lost(self._sessions.contact(executor), self._lease, self._up_since, now)
+        return lost(self._sessions.contact(executor), self._lease, up_since, now)
 
     def _declare(self, executor: Executor) -> bool:
         session = executor.info.session

@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 from accord.core.lifecycle import Tick
+from accord.core.replica import ReplicaState
+from accord.core.task import Task
 from accord.ports.store import Store
 from accord.services.changes import Changes
+from accord.services.duties.uptime import Uptime
 
 BATCH = 500
+GRACE_BATCH = 10_000
+"""While overdue replicas are left alone they stand at the head of what is due."""
 
 
 class Transition:
-    """Every task whose time has come is looked at (rules T1-T17)."""
+    """Every task whose time has come is looked at (rules T1-T17).
+
+    Replicas whose report deadline passed during an outage of the judicators are left alone for
+    one lease: their executors could not report, and bring their results now.
+    """
 
     name = "transition"
     every = 0.0
 
-    def __init__(self, store: Store, changes: Changes) -> None:
+    def __init__(self, store: Store, changes: Changes, uptime: Uptime, lease: float) -> None:
         self._store = store
         self._changes = changes
+        self._uptime = uptime
+        self._lease = lease
+        self._grace_until: float | None = None
 
     def run(self, now: float) -> int:
         """Look at a batch of due tasks; how many of them changed."""
-        due = self._store.due(now, BATCH)
+        due = self._due(now)
         if not due:
             return 0
         versions = {task.id: task.version for task in due}
         changed = self._changes.many_of(due, {task.id: (Tick(),) for task in due})
         return sum(c.task is not None and c.task.version != versions[i] for i, c in changed.items())
+
+    def _due(self, now: float) -> list[Task]:
+        in_grace = self._grace_until is None or now < self._grace_until
+        found = self._store.due(now, GRACE_BATCH if in_grace else BATCH)
+        self._grace_until = self._uptime.seen(now) + self._lease
+        if now >= self._grace_until:
+            return found
+        return [task for task in found if not _overdue(task, now)][:BATCH]
+
+
+def _overdue(task: Task, now: float) -> bool:
+    return any(
+        r.state is ReplicaState.IN_PROGRESS and (r.report_deadline or now) < now
+        for r in task.replicas
+    )
