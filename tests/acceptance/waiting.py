@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(question: Callable[[], T], seconds: float = 20.0, what: str = "") -> T:
+def until(question: Callable[[], T | None], seconds: float = 20.0, what: str = "") -> T:
     """The first true answer. Fails where none came in time."""
     deadline = time.monotonic() + seconds  # noqa: TID251  # real processes take real time
     while True:
