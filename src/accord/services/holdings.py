@@ -79,7 +79,9 @@ class Job:
 
 
 class Holdings:
-    """See the module's docstring. ``changed`` is notified at every change; hold it to wait.
+    """See the module's docstring. One lock, with a condition for each kind of waiter, so that a
+    change wakes those whom it concerns: ``changed`` the pollers, ``work`` the slots, ``outgoing`` the
+    pusher, ``uploads`` the uploader, ``fewer`` whoever waits for the end. Holding any holds the lock.
 
     ``spool_full`` says that results could not be kept, so that no more work is asked for.
     """
@@ -87,12 +89,18 @@ class Holdings:
     def __init__(
         self, clock: Clock, slots: int, spool_full: Callable[[], bool] = lambda: False
     ) -> None:
-        self.changed = threading.Condition()
+        lock = threading.RLock()
+        self.changed = threading.Condition(lock)
+        self.work = threading.Condition(lock)
+        self.outgoing = threading.Condition(lock)
+        self.uploads = threading.Condition(lock)
+        self.fewer = threading.Condition(lock)
         self.draining = False
         self.ended = threading.Event()
         """Set by ``close``."""
         self._clock = clock
         self._spool_full = spool_full
+        self._was_full = False
         self._slots = slots
         self._busy = 0
         self._jobs: dict[Key, Job] = {}
@@ -109,7 +117,8 @@ class Holdings:
     def vacant(self) -> int:
         """Slots that are free for new work now; one whose run is being killed is not."""
         with self.changed:
-            if self.draining or self.closed or self._spool_full():
+            self._was_full = self._spool_full()
+            if self.draining or self.closed or self._was_full:
                 return 0
             return max(0, self._slots - self._busy - len(self._waiting))
 
@@ -133,9 +142,10 @@ class Holdings:
         job = self._jobs[key] = Job(key, new.session, new)
         if self.draining or self.closed:
             job.finished = without_result(job, killed=False)
+            self.outgoing.notify()
         else:
             self._waiting.append(job)
-        self.changed.notify_all()
+            self.work.notify()
         return True
 
     def cancel(self, keys: Iterable[Key], session: SessionId) -> int:
@@ -170,7 +180,8 @@ class Holdings:
             self._waiting.remove(job)
         if job.phase is None:  # no slot has it, so its box is as empty as can be
             job.finished = without_result(job, killed=why is Why.CANCELLED)
-        self.changed.notify_all()
+            self.outgoing.notify()
+            self.changed.notify_all()
 
     # -- for the slots -------------------------------------------------------------------
 
@@ -178,7 +189,7 @@ class Holdings:
         """Wait for work and occupy a slot with it; None when there will be no more."""
         with self.changed:
             while not self._waiting and not self.closed:
-                self._clock.wait(self.changed, None)
+                self._clock.wait(self.work, None)
             if self.closed:
                 return None
             job = self._waiting.popleft()
@@ -199,7 +210,7 @@ class Holdings:
     def _enter(self, job: Job, phase: Phase) -> None:
         job.phase = phase
         job.phase_since = self._clock.monotonic()
-        self.changed.notify_all()
+        self.outgoing.notify()
 
     def noticed(self, job: Job) -> None:
         """Output of the run has come."""
@@ -207,7 +218,7 @@ class Holdings:
             return
         with self.changed:
             job.output_since = self._clock.monotonic()
-            self.changed.notify_all()
+            self.outgoing.notify()
 
     def finish(
         self, job: Job, finished: Finished, spooled: Spooled | None, *, reusable: bool = True
@@ -217,7 +228,9 @@ class Holdings:
             job.finished, job.spooled, job.box = finished, spooled, None
             self._busy -= 1
             self._slots -= not reusable
+            (self.uploads if job.needs_upload else self.outgoing).notify()
             self.changed.notify_all()
+            self.fewer.notify_all()
 
     @property
     def slots(self) -> int:
@@ -237,7 +250,6 @@ class Holdings:
             for entry in entries:
                 job = self._jobs[entry.key] = Job(entry.key, entry.finished.session)
                 job.finished, job.spooled = entry.finished, entry
-            self.changed.notify_all()
 
     def settle(self, key: Key) -> None:
         """Its end is stored: forget it, but for the memory that it was here."""
@@ -247,7 +259,15 @@ class Holdings:
                 self._settled[(*key, job.session)] = None
             while len(self._settled) > REMEMBERED:
                 self._settled.popitem(last=False)
-            self.changed.notify_all()
+            if self._was_full:  # then there is room for more work now
+                self.changed.notify_all()
+            self.fewer.notify_all()
+
+    def notify_everyone(self) -> None:
+        """Something changed that concerns all."""
+        with self.changed:
+            for condition in (self.changed, self.work, self.outgoing, self.uploads, self.fewer):
+                condition.notify_all()
 
     # -- for the end ---------------------------------------------------------------------
 
@@ -257,7 +277,7 @@ class Holdings:
             self.draining = True
             for job in list(self._waiting):
                 self._stop(job, Why.STOPPING)
-            self.changed.notify_all()
+            self.notify_everyone()
 
     def stop_all(self) -> None:
         """Kill what runs, because the executor ends."""
@@ -281,16 +301,16 @@ class Holdings:
         """Let every thread that waits here end."""
         with self.changed:
             self.ended.set()
-            self.changed.notify_all()
+            self.notify_everyone()
 
     def _wait(self, over: Callable[[], bool], timeout: float | None) -> bool:
         end = None if timeout is None else self._clock.monotonic() + timeout
-        with self.changed:
+        with self.fewer:
             while not over():
                 left = None if end is None else end - self._clock.monotonic()
                 if left is not None and left <= 0:
                     return False
-                self._clock.wait(self.changed, left)
+                self._clock.wait(self.fewer, left)
         return True
 
 

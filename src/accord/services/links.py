@@ -59,7 +59,7 @@ class Link:
         with self.holdings.changed:
             if self._introduced is not known:
                 self._introduced = known
-                self.holdings.changed.notify_all()
+                self.holdings.notify_everyone()
 
     def refused(self, error: AccordError, link: str) -> None:
         """What an error changes, apart from the pause before the next attempt."""
@@ -222,12 +222,12 @@ class PushLink:
             self._exchange(batch)
 
     def _next(self) -> Batch | None:
-        with self._holdings.changed:
+        with self._holdings.outgoing:
             while not self._holdings.closed:
                 pause = self._pause()
                 if pause is not None and pause <= 0:
                     return self._outbox.collect()
-                self._clock.wait(self._holdings.changed, pause)
+                self._clock.wait(self._holdings.outgoing, pause)
         return None
 
     def _pause(self) -> float | None:

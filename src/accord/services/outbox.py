@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from accord.core import documents
 from accord.ports.clock import Clock
 from accord.ports.judicator import Finished, Held, Orders
 from accord.ports.store import Chunk
@@ -22,8 +23,8 @@ PIECE = 64 << 10
 """Bytes of one stream in one push."""
 MOST_OUTPUT = 1 << 20
 """Bytes of live output in one push."""
-MOST_RESULTS = 64
-"""Results in one push: with all their inline streams they stay far below a frame's limit."""
+MOST_RESULTS = 2 << 20
+"""Bytes of results in one push, where there are several: far below what a frame may hold."""
 PHASE_DELAY = 0.03
 OUTPUT_DELAY = 0.03
 OUTPUT_PAUSE = 0.1
@@ -58,10 +59,10 @@ class Outbox:
         now = self._clock.monotonic()
         jobs = self._holdings.jobs()
         self._renew_uploads(jobs, now)
-        ended = [j.finished for j in jobs if j.finished and j.sendable and j.retry_at <= now]
+        ended = (j.finished for j in jobs if j.finished and j.sendable and j.retry_at <= now)
         entered = [job for job in jobs if _phase_due(job, now)]
         return Batch(
-            complete=tuple(ended[:MOST_RESULTS]),
+            complete=tuple(_within(ended)),
             progress=tuple(
                 Held(task=j.key[0], number=j.key[1], session=j.session, phase=j.phase)
                 for j in entered
@@ -77,7 +78,7 @@ class Outbox:
             for job in stale:
                 job.uploaded_at = None
             if stale:
-                self._holdings.changed.notify_all()
+                self._holdings.uploads.notify()
 
     def answered(self, batch: Batch, orders: Orders) -> None:
         """The push came back with these orders."""
@@ -157,6 +158,15 @@ def _chunks(job: Job) -> Iterator[Chunk]:
         offset = job.acknowledged.get(name, 0)
         if data := stream.read(offset, PIECE):
             yield Chunk(task=job.key[0], number=job.key[1], stream=name, offset=offset, data=data)
+
+
+def _within(ended: Iterator[Finished]) -> Iterator[Finished]:
+    total = 0
+    for finished in ended:
+        total += len(documents.encode(finished))
+        yield finished
+        if total > MOST_RESULTS:
+            return
 
 
 def _bounded(chunks: Iterator[Chunk]) -> Iterator[Chunk]:

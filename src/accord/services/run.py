@@ -40,6 +40,11 @@ from accord.services.toolchains import Toolchain, Toolchains, environment
 
 STOPPED = "The executor was stopped while the task ran; it is tried again elsewhere."
 
+NAMES = 128 << 10
+"""Bytes of the names of output files, kept or passed over: they lie in the task's document. What
+comes after that is passed over, which ``…`` says.
+"""
+
 _BY_LIMIT = {
     "wall": Verdict.TIME_LIMIT,
     "cpu": Verdict.TIME_LIMIT,
@@ -200,14 +205,20 @@ class Run:
         dropped: list[str] = []
         if not self._spec.outputs:
             return kept, ()
+        names = NAMES
         caps = self._tools.settings
         found = box.collect(self._spec.outputs, caps.kept_files, caps.kept_bytes)
         for number, item in enumerate(found):
             self._check_stop()
+            path = item.path if isinstance(item, Kept) else item
+            names -= len(path.encode(errors="replace"))
+            if names < 0:
+                dropped.append("…")
+                break
             if isinstance(item, Kept):
-                kept[item.path] = self._keep(item, number)
+                kept[path] = self._keep(item, number)
             else:
-                dropped.append(item)
+                dropped.append(path)
         return kept, tuple(dropped)
 
     def _keep(self, item: Kept, number: int) -> Content:

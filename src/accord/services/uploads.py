@@ -50,12 +50,12 @@ class Uploader:
                 self._clock.wait_event(self._holdings.ended, self._backoff.next())
 
     def _next(self) -> Job | None:
-        with self._holdings.changed:
+        with self._holdings.uploads:
             while not self._holdings.closed:
                 job = next((j for j in self._holdings.jobs() if j.needs_upload), None)
                 if job is not None:
                     return job
-                self._clock.wait(self._holdings.changed, None)
+                self._clock.wait(self._holdings.uploads, None)
         return None
 
     def _upload(self, job: Job) -> None:
@@ -64,7 +64,7 @@ class Uploader:
             self._send(digest, self._spool.file(job.key, name))
         with self._holdings.changed:
             job.uploaded_at = self._clock.monotonic()
-            self._holdings.changed.notify_all()
+            self._holdings.outgoing.notify()
 
     def _send(self, digest: Digest, path: Path) -> None:
         upload = self._ids.token()[1]
@@ -88,4 +88,4 @@ class Uploader:
             job.finished = Finished(
                 task=job.key[0], number=job.key[1], session=job.session, end=failure
             )
-            self._holdings.changed.notify_all()
+            self._holdings.outgoing.notify()
