@@ -14,9 +14,11 @@ from accord.adapters.system import SystemClock, SystemIds
 from accord.config import ExecutorSettings, JudicatorSettings, Settings
 from accord.core.errors import Unavailable
 from accord.core.ids import Digest, TaskId
+from accord.core.languages import Preset
 from accord.core.task import Task
 from accord.ports.judicator import Judicator as JudicatorPort
 from accord.ports.judicator import Orders, Report
+from accord.ports.sandbox import Sandbox
 from accord.services.executor import Executor
 from accord.services.judicator import Judicator
 from accord.testing.scripted_sandbox import Act, ScriptedSandbox
@@ -111,7 +113,7 @@ class Platform:
 
     def executor(
         self,
-        acts: Mapping[str, Act | Callable[[Any], Act]] | ScriptedSandbox,
+        acts: Mapping[str, Act | Callable[[Any], Act]] | Sandbox,
         *,
         data: str = "e1",
         name: str = "e1",
@@ -119,9 +121,10 @@ class Platform:
         pushes: Line | None = None,
         start: bool = True,
         delivery: float = PATIENCE,
+        presets: Mapping[str, Preset] | None = None,
         **settings: Any,
-    ) -> tuple[Executor, ScriptedSandbox]:
-        sandbox = acts if isinstance(acts, ScriptedSandbox) else ScriptedSandbox(acts)
+    ) -> tuple[Executor, Any]:
+        sandbox = ScriptedSandbox(acts) if isinstance(acts, Mapping) else acts
         fields: dict[str, Any] = {"name": name, "slots": 1, "drain": 0.0} | settings
         executor = Executor(
             Settings(executor=ExecutorSettings(**fields)),
@@ -132,7 +135,7 @@ class Platform:
             clock=self.clock,
             ids=self.ids,
             home=self.root,
-            presets={},
+            presets=presets or {},
             delivery=delivery,
         )
         self._executors.append(executor)
