@@ -2,5 +2,5 @@
 
 import pytest
 
-for port in ("blobs", "clock", "registry", "store"):
+for port in ("blobs", "clock", "judicator", "registry", "store"):
     pytest.register_assert_rewrite(f"accord.testing.{port}_suite")

@@ -1,4 +1,4 @@
-"""The judicator's service under the conformance suite of its port."""
+"""The judicator's service keeps its port's contract, over either store."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from accord.adapters.embedded import SqliteStore
+from accord.adapters.embedded.blobs import FileBlobs
 from accord.adapters.memory.blobs import MemoryBlobs
 from accord.adapters.memory.registry import MemoryRegistry
 from accord.adapters.memory.store import MemoryStore
+from accord.ports.blobs import Blobs
+from accord.ports.store import Store
 from accord.services.judicator import Judicator
 from accord.testing.clock import FakeClock, FakeIds
 from accord.testing.judicator_suite import JudicatorSuite
@@ -20,19 +24,30 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-class TestService(JudicatorSuite):
+def served(store: Store, blobs: Blobs, clock: FakeClock, spool: Path) -> Iterator[Judicator]:
+    service = Judicator(
+        store=store,
+        blobs=blobs,
+        registry=MemoryRegistry(clock),
+        clock=clock,
+        ids=FakeIds(),
+        spool=spool,
+    )
+    service.start()
+    yield service
+    service.stop()
+    store.close()
+
+
+class TestOverMemory(JudicatorSuite):
     @pytest.fixture
     def judicator(self, clock: FakeClock, tmp_path: Path) -> Iterator[Judicator]:
-        store = MemoryStore(clock)
-        service = Judicator(
-            store=store,
-            blobs=MemoryBlobs(clock),
-            registry=MemoryRegistry(clock),
-            clock=clock,
-            ids=FakeIds(),
-            spool=tmp_path / "uploads",
-        )
-        service.start()
-        yield service
-        service.stop()
-        store.close()
+        yield from served(MemoryStore(clock), MemoryBlobs(clock), clock, tmp_path / "uploads")
+
+
+class TestOverSqlite(JudicatorSuite):
+    @pytest.fixture
+    def judicator(self, clock: FakeClock, tmp_path: Path) -> Iterator[Judicator]:
+        store = SqliteStore(tmp_path / "accord.db", clock)
+        blobs = FileBlobs(tmp_path / "blobs", clock)
+        yield from served(store, blobs, clock, tmp_path / "uploads")
