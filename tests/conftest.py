@@ -15,6 +15,11 @@ _MARKED = {"acceptance", "faults"}
 _TESTS = Path(__file__).parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--update`` lets the stories say what the cluster says now."""
+    parser.addoption("--update", action="store_true", help="rewrite tests/stories/*.txt")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test in ``tests/acceptance`` is marked ``acceptance``, and so on."""
     for item in items:
