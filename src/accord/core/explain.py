@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from accord.core.assignment import lacks, requirement_class, takes_work
+from accord.core.assignment import avoids, lacks, requirement_class, satisfies, takes_work
 from accord.core.executor import Executor
+from accord.core.ids import ExecutorName
 from accord.core.policy import Policy
 from accord.core.replica import Outcome, Phase, Replica, ReplicaState, Result, StepResult, Verdict
 from accord.core.retry import FAULTS, faults
@@ -53,7 +54,16 @@ def _retrying(task: Task, around: Surroundings) -> str:
     so_far = f"{_last_fault(task)} {_allowance(task)}"
     if waiting is not None and waiting.not_before > around.now:
         return f"{so_far} The next attempt is in {span(waiting.not_before - around.now)}."
-    return f"{so_far} The next attempt waits to be sent. {_sending(task, around)}"
+    return f"{so_far} The next attempt waits to be sent. {_sending(task, around)}{_kept_from(task, around)}"
+
+
+def _kept_from(task: Task, around: Surroundings) -> str:
+    """Which executors are passed over for now, since it failed there."""
+    needs = requirement_class(task)
+    able = [e for e in around.executors if takes_work(e) and satisfies(e, needs, around.weakest)]
+    names = [e.name for e in able]
+    kept = [name for name in names if avoids(task, name, names, around.now)]
+    return f" Others are tried before {' and '.join(kept)}." if kept else ""
 
 
 def _sending(task: Task, around: Surroundings) -> str:
@@ -76,16 +86,16 @@ def _sending(task: Task, around: Surroundings) -> str:
 def _of(matching: int, around: Surroundings) -> str:
     online = sum(takes_work(e) for e in around.executors)
     verb = "matches" if matching == 1 else "match"
-    return f"{matching} of {online} online {_plural(online, 'executor')} {verb} it,"
+    return f"{matching} of {_count(online, 'online executor')} {verb} it,"
 
 
 def _queue(position: int) -> str:
     if position == 0:
         return "it is the next to get a free slot."
-    return f"{position} {_plural(position, 'task')} will get a free slot before it."
+    return f"{_count(position, 'task')} will get a free slot before it."
 
 
-def _why_none(executors: Sequence[Executor], missing: Mapping[str, Sequence[str]]) -> str:
+def _why_none(executors: Sequence[Executor], missing: Mapping[ExecutorName, Sequence[str]]) -> str:
     """Why no executor matches: what all of them lack, else what each of them does."""
     common = [
         what for what in missing[executors[0].name] if all(what in m for m in missing.values())
@@ -149,7 +159,7 @@ def _validating(task: Task, around: Surroundings) -> str:
     if any(r.state is ReplicaState.IN_PROGRESS for r in task.replicas):
         return _running(task, around)
     there = sum(r.outcome is Outcome.SUCCESS for r in task.replicas)
-    return f"{there} {_plural(there, 'result')} of {task.spec.redundancy.min_quorum} are compared."
+    return f"{_count(there, 'result')} of {task.spec.redundancy.min_quorum} are compared."
 
 
 def _cancelling(task: Task, _around: Surroundings) -> str:
@@ -227,13 +237,13 @@ def _cancelled(task: Task, _around: Surroundings) -> str:
 def _failed(task: Task, around: Surroundings) -> str:
     reason = reason_of(task)
     why, what_to_do = _REASONS[reason] if reason else ("", "")
-    policy = task.spec.redundancy
+    replicas = task.replicas
     facts = {
-        "errors": sum(r.outcome is Outcome.CLIENT_ERROR for r in task.replicas),
-        "lost": len({r.executor for r in task.replicas if r.outcome in _LOST}),
-        "attempts": sum(r.sent_time is not None for r in task.replicas),
-        "results": sum(r.outcome is Outcome.SUCCESS for r in task.replicas),
-        "quorum": policy.min_quorum,
+        "errors": _count(sum(r.outcome is Outcome.CLIENT_ERROR for r in replicas), "attempt"),
+        "lost": _count(len({r.executor for r in replicas if r.outcome in _LOST}), "executor"),
+        "attempts": _count(sum(r.sent_time is not None for r in replicas), "attempt"),
+        "results": _count(sum(r.outcome is Outcome.SUCCESS for r in replicas), "result"),
+        "quorum": task.spec.redundancy.min_quorum,
         "deadline": span(task.spec.deadline or 0.0),
         "unsendable": span(around.policy.unsendable_after),
     }
@@ -245,19 +255,19 @@ _LOST = (Outcome.NO_REPLY, Outcome.DETACHED)
 
 _REASONS: Mapping[Reason, tuple[str, str]] = {
     Reason.TOO_MANY_ERRORS: (
-        "Failed: {errors} attempts came to nothing through faults of executors.",
+        "Failed: {errors} came to nothing through faults of executors.",
         "Look after those executors (`accord doctor` on each), then retry.",
     ),
     Reason.TOO_MANY_LOST: (
-        "Failed: {lost} executors were lost while they ran it, so it may well bring them down.",
+        "Failed: {lost} went silent while running it, so it may well bring its machine down.",
         "See what the program does to its machine, and lower its limits, before you retry.",
     ),
     Reason.TOO_MANY_REPLICAS: (
-        "Failed: {attempts} attempts were made and none of them gave a result.",
+        "Failed: {attempts} gave no result, and no more are allowed.",
         "See whether the executors are well, then retry, or raise max_total_replicas.",
     ),
     Reason.NO_CONSENSUS: (
-        "Failed: {results} results came and no {quorum} of them agree.",
+        "Failed: of {results} no {quorum} agree.",
         "Make the program's output the same on every run, then submit it again.",
     ),
     Reason.UNSENDABLE: (
@@ -289,7 +299,7 @@ def _allowance(task: Task) -> str:
     policy = task.spec.redundancy
     sent = sum(r.sent_time is not None for r in task.replicas)
     left = max(0, policy.max_total_replicas - sent)
-    return f"At most {left} more {_plural(left, 'attempt')} will be made."
+    return f"At most {_count(left, 'more attempt')} will be made."
 
 
 _TEXTS: Mapping[Status, Callable[[Task, Surroundings], str]] = {
@@ -360,5 +370,5 @@ def _word(value: Outcome | Verdict) -> str:
     return value.replace("_", " ")
 
 
-def _plural(count: int, noun: str) -> str:
-    return noun if count == 1 else f"{noun}s"
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
