@@ -76,6 +76,7 @@ class Cluster:
         self._ends: dict[TaskId, tuple[Status, float | None]] = {}
         self._results: dict[Key, Result] = {}
         self._sent: dict[Key, tuple[object, object]] = {}
+        self._lost: set[Key] = set()
 
     # -- the judicator -------------------------------------------------------------------
 
@@ -87,6 +88,9 @@ class Cluster:
         return id_
 
     def decide(self, id_: TaskId, event: Event) -> Decision:
+        if isinstance(event, lifecycle.Lost):
+            held = self.store[id_].replicas
+            self._lost |= {(id_, r.number) for r in held if r.executor == event.executor}
         return lifecycle.decide(self.store[id_], event, self.now, self.policy)
 
     def write(self, decision: Decision, fault: str = "") -> bool:
@@ -114,8 +118,7 @@ class Cluster:
 
     def step(self, id_: TaskId, event: Event, fault: str = "") -> bool:
         """Decide and write. True where the caller may be told that it is stored or refused."""
-        decision = self.decide(id_, event)
-        return self.write(decision, fault)
+        return self.write(self.decide(id_, event), fault)
 
     def _stop(self, order: lifecycle.StopRun) -> None:
         for host in self.hosts:
@@ -303,6 +306,12 @@ class Cluster:
             assert self._ends.setdefault(task.id, end) == end, "the end changed"
         for replica in task.replicas:
             self._look_at(task.id, replica)
+        if (
+            status_of(task) is Status.CANCELLED
+            and before is not None
+            and not status_of(before).done
+        ):
+            self._look_for_proof(task)
 
     def _look_at(self, id_: TaskId, replica: Replica) -> None:
         key = (id_, replica.number)
@@ -314,6 +323,16 @@ class Cluster:
             assert self._sent.setdefault(key, sent) == sent, "a number was sent twice"
         elif replica.state is ReplicaState.UNSENT:
             assert key not in self._sent, "a number that was sent waits to be sent"
+
+    def _look_for_proof(self, task: Task) -> None:
+        """Nothing of a cancelled task runs, save where that was given up before, or is lost."""
+        for host, (id_, number) in self.runs():
+            replica = task.replica(number)
+            if id_ != task.id or replica is None or replica.killed_at is not None:
+                continue
+            known_lost = (id_, number) in self._lost
+            given_up = (replica.over_time or self.now) <= (task.cancel_requested_at or 0.0)
+            assert known_lost or given_up, f"cancelled while {number} runs on {host.name}"
 
     def _look_back(self) -> None:
         """Once all have ended."""

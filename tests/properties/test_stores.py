@@ -1,0 +1,195 @@
+"""Random operations on the SQLite store and the one in memory, side by side: equal answers."""
+
+import tempfile
+from pathlib import Path
+
+import msgspec
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from accord.adapters.embedded import SqliteStore
+from accord.adapters.memory import MemoryStore
+from accord.core.executor import ExecutorState
+from accord.core.ids import Digest, SessionId
+from accord.core.replica import Content, Phase, Replica, Result, StepResult, Verdict
+from accord.core.search import Query
+from accord.core.status import Status
+from accord.core.task import NEVER, Stage
+from accord.ports.store import Chunk, Running
+from accord.testing.clock import FakeClock
+from accord.testing.samples import START, ended, executor, running, task, task_id
+
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where nothing waits for a disk: what is compared here are answers."""
+
+NUMBERS = st.integers(1, 12)
+NAMES = st.sampled_from(["", "abc", "ABCDE", "a%c", "Straße", "x_y"])
+USERS = st.sampled_from(["alice", "bob"])
+LABELS = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"))
+TIMES = st.sampled_from([START, START + 5, START + 9, NEVER])
+BLOBS = st.sampled_from("abc").map(lambda c: Content(digest=Digest(c * 64), size=9))
+WAITING = st.sampled_from([0.0, START + 9])
+EXECUTORS = st.sampled_from(["e1", "e2"])
+
+
+@st.composite
+def replicas(draw):
+    """Up to three replicas in any state, and the canonical one."""
+    found = []
+    for number in range(draw(st.integers(0, 3))):
+        kind = draw(st.sampled_from(["unsent", "running", "over"]))
+        if kind == "unsent":
+            found.append(Replica(number=number, not_before=draw(WAITING)))
+        elif kind == "running":
+            found.append(running(draw(EXECUTORS), number))
+        else:
+            step = StepResult(exit_code=0, stdout=draw(BLOBS))
+            verdict = draw(st.sampled_from(list(Verdict)))
+            found.append(ended(number, Result(verdict=verdict, execute=step)))
+    results = [r.number for r in found if r.result]
+    return tuple(found), draw(st.sampled_from([None, *results]))
+
+
+@st.composite
+def tasks(draw):
+    number = draw(NUMBERS)
+    found, canonical = draw(replicas())
+    return task(
+        number,
+        user=draw(USERS),
+        name=draw(NAMES),
+        labels=draw(LABELS),
+        key=draw(st.sampled_from([None, None, "k", "l"])),
+        priority=draw(st.integers(-2, 2)),
+        language=draw(st.sampled_from([None, "c", "go"])),
+        transition_time=draw(TIMES),
+        assimilate_state=draw(st.sampled_from(list(Stage))),
+        error_mask=draw(st.sampled_from([0, 0, 2, 16])),
+        replicas=found,
+        canonical=canonical,
+    )
+
+
+queries = st.builds(
+    Query,
+    user=st.none() | USERS,
+    status=st.lists(st.sampled_from(list(Status)), max_size=3).map(tuple),
+    labels=LABELS,
+    since=st.none() | st.integers(0, 13).map(lambda n: START + n),
+    until=st.none() | st.integers(0, 13).map(lambda n: START + n),
+    text=st.sampled_from(["", "", "B", "%", "_", "SS", task_id(1)[:-1], "01h"]),
+    limit=st.integers(1, 6),
+    cursor=st.none() | NUMBERS.map(task_id),
+    oldest_first=st.booleans(),
+)
+
+
+class SideBySide(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.clock = FakeClock()
+        self.folder = tempfile.TemporaryDirectory(prefix="accord-", dir=MEMORY)
+        sqlite = SqliteStore(Path(self.folder.name) / "accord.db", self.clock)
+        self.stores = (MemoryStore(self.clock), sqlite)
+        self.feeds = [store.feed() for store in self.stores]
+
+    def teardown(self):
+        for store in self.stores:
+            store.close()
+        self.folder.cleanup()
+
+    def both(self, ask):
+        memory, sqlite = (ask(store) for store in self.stores)
+        assert memory == sqlite
+        return memory
+
+    @rule(new=st.lists(tasks(), max_size=4))
+    def add(self, new):
+        self.both(lambda store: store.add(new))
+
+    @rule(changes=st.lists(st.tuples(NUMBERS, tasks(), st.booleans()), max_size=4))
+    def apply(self, changes):
+        changed = []
+        for number, like, stale in changes:
+            there = self.stores[0].get([task_id(number)]).get(task_id(number))
+            if there is not None:
+                fields = ("priority", "transition_time", "assimilate_state", "error_mask")
+                more = {f: getattr(like, f) for f in (*fields, "replicas", "canonical", "spec")}
+                version = there.version - stale
+                changed.append(msgspec.structs.replace(there, version=version, **more))
+        self.both(lambda store: store.apply(changed))
+
+    @rule(numbers=st.lists(NUMBERS, max_size=2))
+    def purge(self, numbers):
+        self.both(lambda store: store.purge([task_id(n) for n in numbers]))
+
+    @rule(query=queries)
+    def search(self, query):
+        self.both(lambda store: store.search(query))
+
+    @rule(limit=st.integers(0, 5), skipped=st.lists(NUMBERS, max_size=3), first=st.booleans())
+    def claim(self, limit, skipped, first):
+        classes = sorted(self.both(lambda store: sorted(store.waiting_classes())))
+        skip = [task_id(n) for n in skipped]
+        wanted = classes[:1] if first else [*classes, "unknown"]
+        self.both(lambda store: store.claimable(wanted, limit, skip))
+
+    @rule(number=NUMBERS, phase=st.sampled_from(list(Phase)), replica=st.integers(0, 2))
+    def progress(self, number, phase, replica):
+        note = Running(task=task_id(number), number=replica, session=SessionId("s1"), phase=phase)
+        if self.stores[0].get([note.task]):
+            self.both(lambda store: store.put_running([note]))
+
+    @rule(
+        number=NUMBERS,
+        replica=st.integers(0, 1),
+        stream=st.sampled_from(["stdout", "stderr"]),
+        offset=st.integers(0, 8),
+        data=st.binary(max_size=5),
+    )
+    def output(self, number, replica, stream, offset, data):
+        place = {"task": task_id(number), "number": replica, "stream": stream}
+        chunk = Chunk(**place, offset=offset, data=data)
+        self.both(lambda store: store.append_output([chunk]))
+        self.both(lambda store: store.output(*place.values(), offset // 2, 1 + offset))
+        self.both(lambda store: store.output_sizes(task_id(number), replica))
+
+    @rule(number=NUMBERS, replica=st.none() | st.integers(0, 1))
+    def drop(self, number, replica):
+        self.both(lambda store: store.drop_output(task_id(number), replica))
+
+    @rule(name=EXECUTORS, drained=st.booleans(), known=st.booleans(), at=st.integers(0, 9))
+    def put_executor(self, name, drained, known, at):
+        state = ExecutorState.DRAINING if drained else ExecutorState.ONLINE
+        new = executor(name, state=state, last_report=START + at)
+        expected = executor(name) if known else None
+        self.both(lambda store: store.put_executor(new, expected))
+        self.both(lambda store: store.touch({name: START + at + 1}))
+
+    @rule(name=EXECUTORS)
+    def forget_executor(self, name):
+        self.both(lambda store: store.forget_executor(name))
+
+    @invariant()
+    def answers_are_equal(self):
+        every = [task_id(n) for n in range(1, 13)]
+        there = self.both(lambda store: store.get(every))
+        self.both(lambda store: [store.position(t) for t in there.values()])
+        self.both(lambda store: [store.running(i) for i in every])
+        self.both(lambda store: [store.held_by(e) for e in ("e1", "e2")])
+        self.both(lambda store: [store.counts(), store.counts("bob")])
+        self.both(lambda store: [store.next_due(), store.due(START + 5, 3), store.due(NEVER, 99)])
+        self.both(lambda store: [store.to_assimilate(3), store.unsent_before(START + 8, 3)])
+        self.both(lambda store: [store.executors(), set(store.blob_digests())])
+        told = [list(feed.next(0)) for feed in self.feeds]
+        assert told[0] == told[1]
+
+
+TestSideBySide = SideBySide.TestCase
+TestSideBySide.settings = settings(
+    max_examples=80,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
