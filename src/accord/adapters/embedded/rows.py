@@ -88,20 +88,28 @@ def insert(db: sqlite3.Connection, calls: Sequence[Sequence[Values]]) -> list[li
     document that holds its id or key already.
     """
     all_rows = [row for rows in calls for row in rows]
-    new = sum(db.execute(_insertion(len(p)), _flat(p)).rowcount for p in _portions(all_rows))
-    if new == len(all_rows):
+    fresh = [seq for portion in _portions(all_rows) for seq in _insert(db, portion)]
+    if len(fresh) == len(all_rows):
         return [[None] * len(rows) for rows in calls]
-    return [[_holder(db, row) for row in rows] for rows in calls]
+    # Something was there already. That is rare, so begin again and look at each row.
+    db.execute("DELETE FROM tasks WHERE seq IN (SELECT value FROM json_each(?))", [_json(fresh)])
+    return [[None if _insert(db, [row]) else _holder(db, row) for row in rows] for rows in calls]
 
 
-def _holder(db: sqlite3.Connection, row: Values) -> bytes | None:
+def _insert(db: sqlite3.Connection, rows: Sequence[Values]) -> range:
+    """Insert what is not there; the numbers of the new rows, which follow each other."""
+    cursor = db.execute(_insertion(len(rows)), _flat(rows))
+    last = cursor.lastrowid or 0
+    return range(last - cursor.rowcount + 1, last + 1)
+
+
+def _holder(db: sqlite3.Connection, row: Values) -> bytes:
     values = dict(zip(_COLUMNS, row, strict=True))
     found = db.execute("SELECT document FROM tasks WHERE id = :id", values).fetchone()
     if found is None:
         by_key = "SELECT document FROM tasks WHERE user = :user AND key = :key"
         found = db.execute(f"{by_key} AND key IS NOT NULL", values).fetchone()
-    document: bytes = found[0]
-    return None if document == values["document"] else document
+    return bytes(found[0])
 
 
 def update(db: sqlite3.Connection, calls: Sequence[Sequence[Values]]) -> list[list[bool]]:

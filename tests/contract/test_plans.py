@@ -1,0 +1,129 @@
+"""How SQLite would run every query of the store: by an index each, and sorting nothing large."""
+
+import itertools
+import json
+import re
+import sqlite3
+
+import msgspec
+import pytest
+
+from accord.adapters.embedded import listing, output, people, queues, rows
+from accord.adapters.embedded.database import connect, migrate, migrations
+from accord.core.index import index_of
+from accord.core.search import Query
+from accord.core.status import Status
+from accord.testing.clock import FakeClock
+from accord.testing.samples import START, running, succeeded, task, task_id
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory):
+    """A filled database whose statistics are known, so that plans are those of a large one."""
+    path = tmp_path_factory.mktemp("plans") / "accord.db"
+    db = connect(path, writes=True)
+    migrate(db, FakeClock(), migrations())
+    db.execute("PRAGMA synchronous=OFF")
+    numbers: dict[str, int] = {}
+
+    def class_of(key):
+        return numbers.setdefault(key, rows.class_number(db, key))
+
+    tasks = [task(n, priority=n % 7, labels={"app": str(n % 3)}) for n in range(2000)]
+    tasks += [task(n, replicas=(running(f"e{n % 50}"),)) for n in range(2000, 2200)]
+    tasks += [succeeded(n, transition_time=START + n) for n in range(2200, 3000)]
+    rows.insert(db, [[row for _, _, row in rows.indexed(tasks, class_of)]])
+    yield db
+    db.close()
+
+
+def plan(db: sqlite3.Connection, query: str, values) -> list[str]:
+    return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query}", values)]
+
+
+def assert_indexed(db, query, values, *, may_sort=False):
+    steps = plan(db, query, values)
+    assert steps
+    for step in steps:
+        scan = re.match(r"SCAN (\w+)", step)
+        table = scan and scan[1]
+        assert (
+            not scan
+            or "INDEX" in step
+            or table in {"wanted", "json_each", "waiting", "new"}
+            or (re.match(r"SCAN (\d+|new|CONSTANT|\(subquery)", step))
+        ), steps
+        assert may_sort or "TEMP B-TREE" not in step, steps
+
+
+QUEUES = {
+    "get": (queues.GET, [json.dumps([task_id(1)])]),
+    "class": (queues.CLASS, ["x"]),
+    "ready": (queues.READY, ["x", "[]", 5]),
+    "documents": (queues.DOCUMENTS, ["[1, 2]"]),
+    "before": (queues.BEFORE, ["x", 1, "x", 1, "id"]),
+    "due": (queues.DUE, [START, 5]),
+    "next due": (queues.NEXT_DUE, []),
+    "to assimilate": (queues.TO_ASSIMILATE, [5]),
+    "held": (queues.HELD, ["e1"]),
+    "unsent": (queues.UNSENT, [START, 5]),
+    "blobs": (queues.BLOBS, [0]),
+    "executor": (people.EXECUTOR, ["e1"]),
+    "executors": (people.EXECUTORS, []),
+    "tokens": (people.TOKENS, []),
+    "token by hash": (people.TOKEN_BY_HASH, ["x"]),
+    "token by id": (people.TOKEN_BY_ID, ["x"]),
+    "output end": (output.END, ["t", 0, "stdout"]),
+    "output pieces": (output.PIECES, ["t", 0, "stdout", "t", 0, "stdout", 5, 9]),
+    "output sizes": (output.SIZES, ["t", 0]),
+    "counts of a user": (listing.COUNTS_OF_USER, ["alice"]),
+}
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_a_query_walks_an_index(db, name):
+    # json_each's key gives the order of what was asked for: a sort of no more than that.
+    assert_indexed(db, *QUEUES[name], may_sort="wanted" in QUEUES[name][0])
+
+
+def test_waiting_classes_are_found_by_one_step_per_class(db):
+    steps = plan(db, queues.CLASSES, [])
+    assert sum("tasks_ready" in step for step in steps) == 2, steps
+    assert not any(re.match(r"SCAN (tasks|t)\b", step) for step in steps), steps
+
+
+FILTERS = {
+    "user": "alice",
+    "status": (Status.PENDING, Status.SUCCESS),
+    "labels": {"app": "1", "env": "x"},
+    "since": START,
+    "until": START + 9,
+    "text": "x",
+    "cursor": task_id(50),
+    "oldest_first": True,
+}
+
+
+@pytest.mark.parametrize("compiling", [False, True])
+def test_every_list_walks_an_index_in_its_order(db, compiling):
+    one = index_of(task(2000, replicas=(running(),))).summary
+    shown = {one.id: one} if compiling else {}
+    for filters in itertools.product([False, True], repeat=len(FILTERS)):
+        chosen = {name: FILTERS[name] for name in itertools.compress(FILTERS, filters)}
+        query = msgspec.convert(chosen, Query)
+        for walk in listing.walks_of(query, shown):
+            by_ids = "tasks_id" in walk.rows and "labels" not in walk.rows
+            assert_indexed(db, *listing.page_of(walk, query), may_sort=by_ids)
+            assert_indexed(db, *listing.total_of(walk), may_sort=by_ids)
+
+
+def test_an_update_finds_its_rows_by_id(db):
+    row = rows.indexed([rows.next_version(task(1))], lambda _: 1)[0][2]
+    steps = plan(db, rows._replacement(1), row[: len(rows._CHANGING)])
+    assert any("tasks_id (id=?)" in step for step in steps), steps
+    assert not any(re.match(r"SCAN tasks", step) for step in steps), steps
+
+
+def test_a_list_reads_no_page_of_a_document(db):
+    names = [row[1] for row in db.execute("PRAGMA table_info(tasks)")]
+    assert names[-2:] == ["summary", "document"]
