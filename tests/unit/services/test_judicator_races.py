@@ -263,15 +263,9 @@ def test_of_one_report_all_ends_are_stored_in_one_call(world: World) -> None:
     machine = world.machine()
     world.judicator.add([a_new() for _ in range(50)])
     given = machine.take(50)
-    calls = []
-    world.store.apply = lambda changed: (
-        calls.append(len(changed))
-        or MemoryStore.apply(  # type: ignore[func-returns-value]  # counts, then does it
-            world.store, changed
-        )
-    )
+    world.store.applied.clear()
     assert len(machine.finish(*given).stored) == 50
-    assert calls == [50]
+    assert world.store.applied == [50]
 
 
 # -- weight ------------------------------------------------------------------------------
