@@ -1,7 +1,7 @@
 """Puts adapters, services and delivery together: the one place that picks implementations.
 
-Each main runs until its ``stop`` is set, then ends orderly. Imports are inside the functions,
-since a process needs one of them.
+Each main runs until its ``stop`` is set, then ends orderly. Imports are inside the functions:
+a process needs one of them, and the gateway patches before it imports.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from accord.adapters.embedded.registry import FixedRegistry
 from accord.adapters.system import SystemClock, SystemIds
 from accord.config import Settings, load
 from accord.core.errors import SandboxError
-from accord.delivery.rpc.client import RemoteJudicator
 from accord.ports.registry import Member, Registry
 
 if TYPE_CHECKING:
+    from accord.delivery.rpc.client import RemoteJudicator
     from accord.ports.sandbox import Sandbox
     from accord.ports.store import Store
     from accord.services.executor import Executor
@@ -42,6 +42,8 @@ def registry(settings: Settings, terms: Path | None = None) -> Registry:
 
 def judicator_client(settings: Settings, **options: Any) -> RemoteJudicator:
     """The judicators as everybody else sees them."""
+    from accord.delivery.rpc.client import RemoteJudicator
+
     known = registry(settings)
     return RemoteJudicator(lambda: [member.address for member in known.judicators()], **options)
 
@@ -62,6 +64,9 @@ def make_sandbox(settings: Settings) -> Sandbox:
 
 def gateway_application() -> Any:
     """The gateway's WSGI application, for uWSGI; its settings are in the file ``ACCORD_CONFIG``."""
+    from gevent import monkey
+
+    monkey.patch_all()  # before anything that keeps what it would replace is imported
     from accord.delivery.http.app import make_app
 
     settings = load(Path(os.environ[CONFIG]), {}, {})

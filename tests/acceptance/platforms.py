@@ -44,6 +44,7 @@ class RunningPlatform:
 
     def start(self) -> None:
         """Start, or start again on the same data and ports; returns when it serves."""
+        self._end_process()
         argv = [sys.executable, "-m", "accord", "up", "--json", "--data", str(self.data)]
         port = self.url.rpartition(":")[2] or "0"
         with self._said.open("a") as stderr:
@@ -139,12 +140,15 @@ class RunningPlatform:
             self._clean_up()
         return code
 
-    def _clean_up(self) -> None:
+    def _end_process(self) -> None:
         if self._process:
             if self._process.stdout:
                 self._process.stdout.close()
             self._process.kill()
             self._process.wait()
+
+    def _clean_up(self) -> None:
+        self._end_process()
         try:
             until(lambda: not self.left(), what="every process is gone")
         finally:

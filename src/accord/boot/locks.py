@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
-from typing import Self
 
 
 class FileLock:
@@ -21,6 +20,7 @@ class FileLock:
 
     def acquire(self, *, wait: bool = False) -> bool:
         """Take the lock, where ``wait`` as soon as it is free; whether it was taken."""
+        self.release()  # a lock of our own must not be waited for
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -38,10 +38,3 @@ class FileLock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
-
-    def __enter__(self) -> Self:
-        self.acquire(wait=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()

@@ -1,7 +1,8 @@
 """The gateway's service: uWSGI with gevent, as it proved to work.
 
 Each option is here for a reason that was seen: without ``lazy-apps`` a worker sometimes accepts
-and never answers; ``gevent`` alone does not patch; ``need-app`` makes a broken application end
+and never answers; ``gevent`` alone does not patch, and its patch comes after the application is
+loaded, so the application patches by itself, first; ``need-app`` makes a broken application end
 instead of answering errors for ever; with ``no-orphans`` no worker survives its master; the
 default buffer drops longer URLs silently; and since only an answer proves that it works, Boot
 waits for one and not for an open port.
@@ -80,7 +81,9 @@ def ini(settings: GatewaySettings) -> str:
     lines = [
         "[uwsgi]",
         "master = true",
+        "single-interpreter = true",
         *(f"http-socket = {address}" for address in addresses(settings.host, settings.port)),
+        f"listen = {_backlog()}",
         f"processes = {settings.processes}",
         f"gevent = {settings.concurrency}",
         "gevent-monkey-patch = true",
@@ -95,6 +98,12 @@ def ini(settings: GatewaySettings) -> str:
         f"touch-chain-reload = {RELOAD}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _backlog(wanted: int = 1024) -> int:
+    """The connections that may wait; uWSGI does not start with more than the kernel allows."""
+    allowed = int(Path("/proc/sys/net/core/somaxconn").read_text(encoding="ascii"))
+    return min(wanted, allowed)
 
 
 def service(settings: GatewaySettings, run: Path, config: Path, env: Mapping[str, str]) -> Service:

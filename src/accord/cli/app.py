@@ -53,7 +53,7 @@ app.command()(tasks.retry)
 app.command()(nodes.executors)
 app.command()(nodes.judicators)
 app.add_typer(tokens.app, name="token")
-app.command(context_settings={"allow_interspersed_args": False})(up.maintain)
+app.command()(up.maintain)
 app.command()(doctor.doctor)
 app.command(hidden=True)(examples.examples)
 

@@ -213,7 +213,7 @@ def _limit_hit(task: Task) -> int:
     verdict = task.verdict or ""
     step = "the compiler" if task.status == "compile_failed" else "the program"
     which = f" ({task.limit})" if task.limit else ""
-    complain(f"{step} hit the {verdict.replace('_', ' ')}{which}; raise it, or look for a loop")
+    complain(f"{step} hit the {verdict.replace('_', ' ')}{which}")
     return codes.get(verdict, OTHER)
 
 

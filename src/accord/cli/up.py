@@ -171,11 +171,13 @@ def maintain(
     if not lock.acquire():
         _tell(f"{service} is held by somebody else; waiting for it")
         lock.acquire(wait=True)
-    with lock:
+    try:
         if stop:
             _stop_service(layout, service)
         _tell(f"{service} is held; Boot will not start it")
         raise typer.Exit(_run_or_wait(command))
+    finally:
+        lock.release()
 
 
 def _stop_service(layout: Any, service: str) -> None:
