@@ -70,7 +70,7 @@ class Executor:
     def take(self, wait: float = 20.0) -> Assignment:
         """The next replica to run."""
         orders = self._report(poll=True, vacant=1, wait=wait, holds=tuple(self._held.values()))
-        (found,) = orders.assign
+        found: Assignment = orders.assign[0]
         key = (found.task.id, found.number)
         self._held[key] = Held(task=key[0], number=key[1], session=found.session)
         return found

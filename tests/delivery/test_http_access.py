@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from accord.core.ids import TokenId
+from accord.core.ids import TokenId, UserName
 from accord.core.user import Role, Token
 from accord.delivery.http.access import TokenCache
 from accord.testing.clock import FakeClock
@@ -115,7 +115,7 @@ def test_a_revoked_token_is_believed_for_two_seconds_at_most() -> None:
     asked = 0
     token = Token(
         id=TokenId("t"),
-        user="alice",  # type: ignore[arg-type]  # a plain name does here
+        user=UserName("alice"),
         role=Role.READER,
         hash="h",
         created=0,
@@ -139,11 +139,11 @@ def test_a_token_that_expires_meanwhile_is_refused_at_once() -> None:
     clock = FakeClock()
     token = Token(
         id=TokenId("t"),
-        user="a",
+        user=UserName("a"),
         role=Role.READER,
         hash="h",
         created=0,
-        expires=clock.now() + 1,  # type: ignore[arg-type]  # a plain name does here
+        expires=clock.now() + 1,
     )
     cache = TokenCache(lambda _: token, clock)
     assert cache("h")

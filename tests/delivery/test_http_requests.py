@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import pytest
-from flask import Flask, jsonify, request
+from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.test import EnvironBuilder
 
@@ -70,7 +71,7 @@ def _echo() -> _Echo:
     app.config["MAX_CONTENT_LENGTH"] = 1000
 
     @app.post("/")
-    def echo() -> object:
+    def echo() -> Response:
         files = {name: file.read().decode("latin-1") for name, file in request.files.items()}
         return jsonify(form=request.form.to_dict(), files=files)
 
@@ -121,7 +122,7 @@ class _Chunks:
         return self._left.pop(0) if self._left else b""
 
 
-def _chunked(read: _Chunks | None, **environ: object) -> tuple[int, bytes]:
+def _chunked(read: _Chunks | None, environ: dict[str, Any] | None = None) -> tuple[int, bytes]:
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = 1000
     app.before_request(lambda: check_length(request))
@@ -131,7 +132,7 @@ def _chunked(read: _Chunks | None, **environ: object) -> tuple[int, bytes]:
         return str(len(request.get_data()))
 
     builder = EnvironBuilder(method="POST", headers={"Transfer-Encoding": "chunked"})
-    given = builder.get_environ() | {"wsgi.input": io.BytesIO()} | environ
+    given: dict[str, Any] = {**builder.get_environ(), "wsgi.input": io.BytesIO(), **(environ or {})}
     given.pop("CONTENT_LENGTH", None)
     status: list[str] = []
     wrapped = ChunkedBodies(app.wsgi_app, read, 1000)
@@ -150,9 +151,9 @@ def test_a_chunked_body_beyond_the_cap_is_413_and_never_cut(chunks: list[bytes])
 
 
 def test_a_chunked_body_that_the_server_reads_itself_is_bounded_alike() -> None:
-    terminated = {"wsgi.input_terminated": True}
-    assert _chunked(None, **terminated, **{"wsgi.input": io.BytesIO(b"a" * 1000)})[0] == 200
-    assert _chunked(None, **terminated, **{"wsgi.input": io.BytesIO(b"a" * 1001)})[0] == 413
+    for size, status in ((1000, 200), (1001, 413)):
+        environ = {"wsgi.input_terminated": True, "wsgi.input": io.BytesIO(b"a" * size)}
+        assert _chunked(None, environ)[0] == status
 
 
 def test_a_chunked_body_that_nobody_can_read_is_411() -> None:

@@ -16,6 +16,7 @@ from flask_bootstrap import Bootstrap5
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
+from werkzeug.routing import PathConverter
 
 from accord import __version__
 from accord.config import Settings
@@ -51,10 +52,12 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_PROBLEM: dict[str, Any] = {
-    "description": "A problem document that says what to change.",
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
+
+
+class _AnyPath(PathConverter):
+    """A path with whatever a program may name a file by, line ends included."""
+
+    regex = r"[^/][\s\S]*?"
 
 
 class Gateway(OpenAPI):
@@ -83,9 +86,9 @@ def make_app(judicator: Judicator, settings: Settings, clock: Clock, ids: Ids) -
     for module in (tasks, files, events, execute, nodes):
         app.register_api(module.api)
     app.register_blueprint(pages.blueprint)
-    app.wsgi_app = requests.ChunkedBodies(
+    app.wsgi_app = requests.ChunkedBodies(  # type: ignore[method-assign]  # Flask's own way
         app.wsgi_app, chunk_reader(), settings.gateway.largest_body
-    )  # type: ignore[method-assign]  # Flask's own way to add middleware
+    )
     return app
 
 
@@ -94,7 +97,6 @@ def _bare(settings: Settings) -> Gateway:
     app = Gateway(
         __name__,
         info=Info(title="Accord", version=__version__),
-        responses={"422": _PROBLEM, "default": _PROBLEM},
         security_schemes={"token": {"type": "http", "scheme": "bearer"}},
         doc_prefix="/api",
         validation_error_model=problems.Problem,
@@ -110,6 +112,7 @@ def _bare(settings: Settings) -> Gateway:
         OPENAPI_HTML_STRING=web.API_HOME,
         SWAGGER_HTML_STRING=web.API_BROWSER,
     )
+    app.url_map.converters["path"] = _AnyPath
     app.url_map.merge_slashes = False  # an id of dots and slashes is unknown, not elsewhere
     app.components_schemas.update(_schemas())
     Bootstrap5(app)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
@@ -294,7 +295,10 @@ def _replica_out(replica: Replica, view: TaskView) -> ReplicaOut:
 def file_out(task: Task, name: str, content: Content) -> FileOut:
     """How a file of a task is told."""
     return FileOut(
-        name=name, size=content.size, sha256=content.digest, href=f"{_links(task)['files']}/{name}"
+        name=name,
+        size=content.size,
+        sha256=content.digest,
+        href=f"{_links(task)['files']}/{quote(name)}",
     )
 
 

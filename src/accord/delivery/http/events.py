@@ -23,6 +23,7 @@ from accord.core.ids import TaskId
 from accord.core.view import summary_of
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, summary_out
+from accord.delivery.http.problems import PROBLEMS
 from accord.delivery.http.tasks import TaskPath, read
 from accord.ports.judicator import Judicator, News, TaskView
 from accord.ports.store import Chunk
@@ -33,7 +34,13 @@ _RECONNECT = "retry: 1000\n\n"
 
 _log = logs.get("gateway")
 
-api = APIBlueprint("events", __name__, url_prefix=f"{API}/tasks", abp_tags=[Tag(name="Tasks")])
+api = APIBlueprint(
+    "events",
+    __name__,
+    url_prefix=f"{API}/tasks",
+    abp_tags=[Tag(name="Tasks")],
+    abp_responses=PROBLEMS,
+)
 
 
 class EventsQuery(BaseModel):

@@ -29,7 +29,7 @@ from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, read_content
 from accord.delivery.http.files import pieces
 from accord.delivery.http.intake import Parts, idempotency_key
-from accord.delivery.http.problems import problem
+from accord.delivery.http.problems import PROBLEMS, problem
 from accord.delivery.http.submissions import Submission
 from accord.delivery.http.tasks import LONGEST_WAIT, add, shown
 from accord.ports.judicator import Judicator, TaskView
@@ -38,7 +38,12 @@ MOST_BY_GET = 48 * 1024
 """Bytes of code that fit into a request's first line with all its encoding."""
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
-api = APIBlueprint("execute", __name__, abp_tags=[Tag(name="Execute")])
+api = APIBlueprint(
+    "execute",
+    __name__,
+    abp_tags=[Tag(name="Execute")],
+    abp_responses=PROBLEMS,
+)
 
 
 class ExecuteFields(BaseModel):
@@ -102,30 +107,31 @@ def execute_get(query: ExecuteFields) -> Response:
 
 
 @api.post("/execute", responses=_ANSWERS, openapi_extensions=_FIELDS_BODY)
-def execute_post() -> Response:
+def execute_post(query: ExecuteFields) -> Response:
     """Run the code in the form field ``code``, or in a text/plain body, and answer alike."""
-    return _execute(_posted(request))
+    return _execute(_posted(request, query))
 
 
-def _posted(request: Request) -> ExecuteFields:
-    given = {name: _once(name, request.args.getlist(name)) for name in request.args}
-    if request.mimetype in _FORMS:
-        if request.files:
-            raise Invalid(
-                "Send the code as a field, not as a file.", field=next(iter(request.files))
-            )
-        fields = {name: _once(name, request.form.getlist(name)) for name in request.form}
-    elif request.mimetype in {"text/plain", ""}:
-        body = _text(request)
-        fields = {"code": body} if body else {}
-    else:
-        raise Invalid(
-            "Send the code as a form field 'code', or as a text/plain body.", field="Content-Type"
-        )
+def _posted(request: Request, query: ExecuteFields) -> ExecuteFields:
+    given = query.model_dump(exclude_unset=True)
+    fields = _body_fields(request)
     for name in fields:
         if name in given:
             raise Invalid("This stands both in the address and in the body.", field=name)
     return ExecuteFields.model_validate(given | fields)
+
+
+def _body_fields(request: Request) -> dict[str, str]:
+    if request.mimetype in _FORMS:
+        for name in request.files:
+            raise Invalid("Send the code as a field, not as a file.", field=name)
+        return {name: _once(name, request.form.getlist(name)) for name in request.form}
+    if request.mimetype in {"text/plain", ""}:
+        body = _text(request)
+        return {"code": body} if body else {}
+    raise Invalid(
+        "Send the code as a form field 'code', or as a text/plain body.", field="Content-Type"
+    )
 
 
 def _once(name: str, values: list[str]) -> str:

@@ -27,6 +27,7 @@ from accord.core.task import Task
 from accord.core.view import done, shown_replica
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, FileOut, file_out, read_content
+from accord.delivery.http.problems import PROBLEMS
 from accord.delivery.http.tasks import TaskPath, answer, read
 
 _PIECE = 256 * 1024
@@ -34,7 +35,13 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """Archives made here carry no time, so that equal sources make equal archives."""
 _STREAMS = ("stdout", "stderr", "compile_stdout", "compile_stderr")
 
-api = APIBlueprint("files", __name__, url_prefix=f"{API}/tasks", abp_tags=[Tag(name="Files")])
+api = APIBlueprint(
+    "files",
+    __name__,
+    url_prefix=f"{API}/tasks",
+    abp_tags=[Tag(name="Files")],
+    abp_responses=PROBLEMS,
+)
 
 _BINARY: ResponseDict = {
     200: {
@@ -83,6 +90,8 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     read: Callable[[int, int], bytes]
     """At most so many bytes from there; empty at the end."""
     media: str = "application/octet-stream"
+    close: Callable[[], None] | None = None
+    """To be called when it is sent, or was not wanted."""
 
 
 @api.get("/<task_id>/files", responses={200: Files})
@@ -163,8 +172,7 @@ def _stored(name: str, content: Content, task: Task) -> Piece:
 
 def _packed(files: dict[str, Content]) -> Piece:
     """The files of a source as a zip made on the fly, in a temporary file."""
-    # Flask closes the file with the last reference, which the response's iterator holds.
-    file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # outlives this function
+    file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # the response closes it
     judicator = gateway().judicator
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
@@ -176,7 +184,14 @@ def _packed(files: dict[str, Content]) -> Piece:
                     target.write(piece)
     tag = "-".join(sorted(c.digest[:12] for c in files.values()))[:200]
     size = file.seek(0, 2)
-    return Piece(name="source.zip", size=size, tag=tag, read=_reader(file), media="application/zip")
+    return Piece(
+        name="source.zip",
+        size=size,
+        tag=tag,
+        read=_reader(file),
+        media="application/zip",
+        close=file.close,
+    )
 
 
 def _reader(file: IO[bytes]) -> Callable[[int, int], bytes]:
@@ -202,6 +217,18 @@ def pieces(
 
 def send(piece: Piece) -> Response:
     """Answer with a file: whole, a range of it, or "not modified"."""
+    try:
+        response = _sent(piece)
+    except RequestedRangeNotSatisfiable:
+        if piece.close:
+            piece.close()
+        raise
+    if piece.close:
+        response.call_on_close(piece.close)
+    return response
+
+
+def _sent(piece: Piece) -> Response:
     if request.if_none_match.contains(piece.tag):
         return Response(status=304, headers={"ETag": f'"{piece.tag}"'})
     bounds = _range(piece)
@@ -227,6 +254,9 @@ def _range(piece: Piece) -> tuple[int, int] | None:
     fresh = request.if_range is None or request.if_range.etag in {None, piece.tag}
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1 or not fresh:
         return None
+    begin = wanted.ranges[0][0]
+    if piece.size and begin < -piece.size:
+        return 0, piece.size  # the last so many bytes are all that there are
     found = wanted.range_for_length(piece.size)
     if found is None:
         raise RequestedRangeNotSatisfiable(piece.size)

@@ -23,9 +23,16 @@ from accord.delivery.http.documents import (
     executor_out,
     judicator_out,
 )
+from accord.delivery.http.problems import PROBLEMS
 from accord.delivery.http.tasks import NoQuery, answer
 
-api = APIBlueprint("nodes", __name__, url_prefix=API, abp_tags=[Tag(name="Machines")])
+api = APIBlueprint(
+    "nodes",
+    __name__,
+    url_prefix=API,
+    abp_tags=[Tag(name="Machines")],
+    abp_responses=PROBLEMS,
+)
 
 
 class Health(BaseModel):

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from flask import Flask, Response, make_response, render_template, request
+from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import HTTPException
@@ -66,6 +68,14 @@ class Problem(BaseModel):
     status: int
     detail: str
     code: str
+
+
+_ANSWER: dict[str, Any] = {
+    "description": "A problem document that says what to change.",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+PROBLEMS: ResponseDict = {"422": _ANSWER, "default": _ANSWER}
+"""What every call may answer as well, for the API's document."""
 
 
 def problem(

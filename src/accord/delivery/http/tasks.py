@@ -23,6 +23,7 @@ from accord.delivery.http.access import Caller, caller
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, PageOut, TaskOut, page_out, task_out
 from accord.delivery.http.intake import Intake, Parts, idempotency_key, read_submission
+from accord.delivery.http.problems import PROBLEMS
 from accord.delivery.http.submissions import Submission
 from accord.delivery.http.uploads import Uploads
 from accord.ports.judicator import TaskView
@@ -30,7 +31,13 @@ from accord.ports.judicator import TaskView
 LONGEST_WAIT = 60.0
 """Seconds for which one read is held at most."""
 
-api = APIBlueprint("tasks", __name__, url_prefix=f"{API}/tasks", abp_tags=[Tag(name="Tasks")])
+api = APIBlueprint(
+    "tasks",
+    __name__,
+    url_prefix=f"{API}/tasks",
+    abp_tags=[Tag(name="Tasks")],
+    abp_responses=PROBLEMS,
+)
 
 _SPACE_FOR_PLUS = re.compile(r" (\d\d:?\d\d)$")
 
