@@ -39,10 +39,17 @@ class Line:
         self.answered: list[tuple[Report, Orders]] = []
         """Reports with their orders, the lost ones too."""
         self.failed = 0
+        self.sent: list[Report] = []
+        self.cut: Callable[[Report], Report] = lambda report: report
+        """What of a report arrives."""
+        self.altered: Callable[[Report, Orders], Orders] = lambda report, orders: orders
 
     def report(self, report: Report) -> Orders:
+        with self._changed:
+            self.sent.append(report)
+            self._changed.notify_all()
         self._pass()
-        orders = self._judicator.report(report)
+        orders = self.altered(report, self._judicator.report(self.cut(report)))
         if self.twice:
             self._judicator.report(report)
         with self._changed:

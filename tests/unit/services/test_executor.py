@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from accord.core.errors import NameTaken, SandboxError
@@ -75,6 +76,7 @@ def test_work_that_comes_while_all_slots_are_busy_starts_when_one_comes_free(pla
     _, sandbox = platform.executor({"slow": act, "/bin/echo": HELLO}, polls=polls, poll=PATIENCE)
     first = platform.add(**a_program("slow"))
     sandbox.wait_for(lambda s: runs_of(s, "slow") == 1)
+    polls.wait_for(lambda: polls.sent[-1].vacant == 0)
     second = platform.add()
     release.set()
     platform.done(first)
@@ -158,6 +160,52 @@ def test_a_result_whose_acknowledgement_was_lost_is_repeated_and_taken_once(plat
     version = platform.judicator.get(id_).task.version
     assert version == task.version
     assert runs_of(sandbox, "/bin/echo") == 1
+
+
+def test_a_result_that_the_store_failed_on_is_repeated(platform):
+    pushes = platform.line()
+    failed = once(lambda report, orders: bool(report.complete))
+
+    def cut(report: Report) -> Report:
+        if failed(report, Orders(sequence=0)):
+            return msgspec.structs.replace(report, complete=())
+        return report
+
+    pushes.cut = cut
+    _, sandbox = platform.executor({"/bin/echo": HELLO}, pushes=pushes)
+    assert status_of(platform.done(platform.add())) is Status.SUCCESS
+    assert runs_of(sandbox, "/bin/echo") == 1
+
+
+def test_an_assignment_that_a_newer_poll_did_not_name_is_not_run_once_it_is_cancelled(platform):
+    """The judicator concludes from the newer poll that it never arrived, and that it is dead."""
+    act, release = holding()
+    polls = platform.line()
+    overtaken, on_its_way = threading.Event(), threading.Event()
+
+    def altered(report: Report, orders: Orders) -> Orders:
+        late = any(a.task.spec.execute.command == ("/bin/echo", "hello") for a in orders.assign)
+        if late and not on_its_way.is_set():
+            on_its_way.set()
+            assert overtaken.wait(PATIENCE)
+        return orders
+
+    polls.altered = altered
+    _, sandbox = platform.executor(
+        {"slow": act, "/bin/echo": HELLO}, polls=polls, slots=2, poll=PATIENCE
+    )
+    first = platform.add(**a_program("slow"))
+    sandbox.wait_for(lambda s: runs_of(s, "slow") == 1)
+    polls.wait_for(lambda: polls.sent[-1].vacant == 1)
+    late = platform.add()
+    assert on_its_way.wait(PATIENCE)
+    platform.judicator.cancel(late)
+    release.set()
+    platform.done(first)
+    assert status_of(platform.done(late)) is Status.CANCELLED
+    overtaken.set()
+    platform.done(platform.add(**a_program("slow")))
+    assert runs_of(sandbox, "/bin/echo") == 0
 
 
 def test_every_report_repeated_changes_nothing(platform):
@@ -466,6 +514,30 @@ def test_live_output_is_exact_while_the_program_runs(platform, drops):
     id_ = platform.add(**a_program("talk"))
     want = {"stdout": data, "stderr": b"err\n"}
     followed(platform, id_, lambda seen: seen == want)
+    release.set()
+    platform.done(id_)
+
+
+def test_live_output_that_was_not_stored_is_sent_again(platform):
+    release = threading.Event()
+    pushes = platform.line()
+    unstored = threading.Event()
+
+    def cut(report: Report) -> Report:
+        if report.output and not unstored.is_set():
+            return msgspec.structs.replace(report, output=())
+        return report
+
+    def altered(report: Report, orders: Orders) -> Orders:
+        if report.output and not unstored.is_set():
+            unstored.set()
+            return msgspec.structs.replace(orders, output_stored=False)
+        return orders
+
+    pushes.cut, pushes.altered = cut, altered
+    platform.executor({"talk": Act(stdout=b"hello\n", until=release)}, pushes=pushes)
+    id_ = platform.add(**a_program("talk"))
+    followed(platform, id_, lambda seen: seen == {"stdout": b"hello\n"})
     release.set()
     platform.done(id_)
 
