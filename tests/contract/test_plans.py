@@ -56,7 +56,7 @@ def assert_indexed(db, query, values, *, may_sort=False):
         assert may_sort or "TEMP B-TREE" not in step, steps
 
 
-QUEUES = {
+QUEUES: dict[str, tuple[str, list[object]]] = {
     "get": (queues.GET, [json.dumps([task_id(1)])]),
     "class": (queues.CLASS, ["x"]),
     "ready": (queues.READY, ["x", "[]", 5]),
@@ -84,6 +84,42 @@ QUEUES = {
 def test_a_query_walks_an_index(db, name):
     # json_each's key gives the order of what was asked for: a sort of no more than that.
     assert_indexed(db, *QUEUES[name], may_sort="wanted" in QUEUES[name][0])
+
+
+FEW = 600
+"""Steps of SQLite's machine; a walk over the 2,000 waiting tasks takes many thousands."""
+
+
+def steps(db, ask) -> int:
+    """How many steps SQLite's machine makes for a call."""
+    taken = 0
+
+    def count():
+        nonlocal taken
+        taken += 1
+
+    db.set_progress_handler(count, 1)
+    try:
+        ask()
+    finally:
+        db.set_progress_handler(None, 1)
+    return taken
+
+
+# Two are left out: a position is a count, and an executor is asked for all that it holds.
+@pytest.mark.parametrize("name", sorted(QUEUES.keys() - {"before", "held"}))
+def test_a_query_costs_little_however_many_tasks_wait(db, name):
+    query, values = QUEUES[name]
+    ready = index_of(task(1)).ready
+    values = [ready if value == "x" else value for value in values]
+    assert steps(db, lambda: db.execute(query, values).fetchall()) < FEW
+
+
+def test_claiming_costs_little_however_many_tasks_wait(db):
+    ready = index_of(task(1)).ready or ""
+    found: list[bytes] = []
+    assert steps(db, lambda: found.extend(queues.claimable(db, [ready], 5, [task_id(6)]))) < FEW
+    assert len(found) == 5
 
 
 def test_waiting_classes_are_found_by_one_step_per_class(db):

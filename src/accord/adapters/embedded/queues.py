@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from accord.core.ids import ExecutorName, TaskId
-from accord.core.task import NEVER
 
 GET = (
     "SELECT t.document FROM json_each(?) AS wanted "
@@ -42,10 +41,10 @@ BEFORE = (
     f"+ (SELECT count(*) FROM tasks WHERE class = ({CLASS}) AND priority = ? AND id < ?)"
 )
 DUE = (
-    "SELECT document FROM tasks INDEXED BY tasks_due WHERE transition_time < 1e18 "
-    "AND transition_time <= ? ORDER BY transition_time, id LIMIT ?"
+    "SELECT document FROM tasks INDEXED BY tasks_due WHERE transition_time <= ? "
+    "ORDER BY transition_time, id LIMIT ?"
 )
-NEXT_DUE = "SELECT min(transition_time) FROM tasks WHERE transition_time < 1e18"
+NEXT_DUE = "SELECT min(transition_time) FROM tasks WHERE transition_time IS NOT NULL"
 TO_ASSIMILATE = (
     "SELECT document FROM tasks INDEXED BY tasks_assimilate WHERE assimilate = 1 "
     "ORDER BY id LIMIT ?"
@@ -62,9 +61,6 @@ BLOBS = (
     "SELECT seq, blobs FROM tasks INDEXED BY tasks_blobs WHERE blobs IS NOT NULL AND seq > ? "
     "ORDER BY seq LIMIT 1000"
 )
-
-if NEVER != 1e18:  # SQLite takes a partial index only where a query spells its condition
-    raise ImportError("the migrations and queries spell NEVER as 1e18")
 
 
 def documents(db: sqlite3.Connection, query: str, *values: object) -> list[bytes]:

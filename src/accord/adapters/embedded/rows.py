@@ -12,7 +12,7 @@ import msgspec
 from accord.core.documents import decode, encode
 from accord.core.ids import TaskId
 from accord.core.index import Index, index_of
-from accord.core.task import Task, blobs
+from accord.core.task import NEVER, Task, blobs
 
 _COLUMNS = (
     "id",
@@ -49,7 +49,7 @@ def values_of(task: Task, index: Index, class_: int | None) -> Values:
         index.status.value,
         class_,
         task.priority,
-        index.transition_time,
+        index.transition_time if index.transition_time < NEVER else None,
         index.assimilate,
         _json(index.held_by),
         _json(sorted(blobs(task))),

@@ -11,7 +11,7 @@ CREATE TABLE tasks (
   status TEXT NOT NULL,
   class INTEGER,                    -- of classes; NULL where no replica is ready
   priority INTEGER NOT NULL,
-  transition_time REAL NOT NULL,
+  transition_time REAL,             -- NULL where the task waits for no time
   assimilate INTEGER NOT NULL,
   held TEXT,                        -- JSON list of executors, NULL for none
   labels TEXT,                      -- JSON object, NULL for none
@@ -23,7 +23,7 @@ CREATE UNIQUE INDEX tasks_id ON tasks (id);
 CREATE UNIQUE INDEX tasks_key ON tasks (user, key) WHERE key IS NOT NULL;
 CREATE INDEX tasks_ready ON tasks (class, priority DESC, id) WHERE class IS NOT NULL;
 CREATE INDEX tasks_unsent ON tasks (add_time, id) WHERE class IS NOT NULL;
-CREATE INDEX tasks_due ON tasks (transition_time, id) WHERE transition_time < 1e18;
+CREATE INDEX tasks_due ON tasks (transition_time, id) WHERE transition_time IS NOT NULL;
 CREATE INDEX tasks_assimilate ON tasks (id) WHERE assimilate = 1;
 CREATE INDEX tasks_blobs ON tasks (seq) WHERE blobs IS NOT NULL;
 -- Lists. Those that no update touches carry what a filter may look at.
