@@ -123,11 +123,12 @@ class InvalidTransition(AccordError):
 
 
 def all_errors() -> dict[str, type[AccordError]]:
-    """Every error class by its code."""
+    """Every error class that has a code of its own, by it."""
     found: dict[str, type[AccordError]] = {AccordError.code: AccordError}
     waiting = list(AccordError.__subclasses__())
     while waiting:
         cls = waiting.pop()
-        found[cls.code] = cls
+        if "code" in vars(cls):  # one without stands for its parent's
+            found[cls.code] = cls
         waiting.extend(cls.__subclasses__())
     return found

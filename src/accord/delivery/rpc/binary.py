@@ -22,6 +22,10 @@ from accord.core.errors import Invalid, TooLarge
 ELEMENTS = 65_536
 """The most fields, list elements and map entries of one request. The largest report of an executor
 with hundreds of slots stays far below it; as the smallest objects they take some 10 MB."""
+TEXT = 64 << 10
+"""The longest text of a request, in bytes. Ours are names and messages; output is binary."""
+NAME = 64
+"""Bytes of a method's name that are looked at."""
 DEPTH = 32
 """How deep structs and containers may nest; ours nest 7 deep."""
 
@@ -67,8 +71,11 @@ class Reader:
     Invalid, naming the field, where a value has another type than it should or is not UTF-8.
     """
 
-    def __init__(self, data: bytes, elements: int = ELEMENTS) -> None:
+    def __init__(
+        self, data: bytes | memoryview, elements: int = ELEMENTS, text: int = TEXT
+    ) -> None:
         self._data = data
+        self._text_bound = text
         self._at = 0
         self._end = len(data)
         self._elements = elements
@@ -78,7 +85,7 @@ class Reader:
         version = self._unpack(_I32)[0] & 0xFFFFFFFF
         if version & 0xFFFFFF00 != _VERSION:
             raise Malformed("not Thrift's strict binary protocol")
-        name = self._bytes().decode("utf-8", "replace")
+        name = str(self._raw()[:NAME], "utf-8", "replace")
         return Header(name, version & 0xFF, self._unpack(_I32)[0])
 
     def last(self, spec: Mapping[int, tuple[Any, ...]]) -> dict[str, Any]:
@@ -99,10 +106,22 @@ class Reader:
     def _unpack(self, packed: struct.Struct) -> tuple[Any, ...]:
         return packed.unpack_from(self._data, self._take(packed.size))
 
-    def _bytes(self) -> bytes:
+    def _raw(self) -> bytes | memoryview:
         size = self._unpack(_I32)[0]
         at = self._take(size)
         return self._data[at : at + size]
+
+    def _text(self, name: str) -> str:
+        raw = self._raw()
+        if len(raw) > self._text_bound:
+            bound = self._text_bound
+            raise TooLarge(
+                f"{name} has {len(raw)} bytes; at most {bound} are allowed.", bound=bound
+            )
+        try:
+            return str(raw, "utf-8")
+        except UnicodeDecodeError:
+            raise Invalid(f"{name} is not UTF-8.", field=name) from None
 
     def _count(self, elements: int) -> int:
         if elements < 0:
@@ -135,12 +154,9 @@ class Reader:
 
     def _value(self, kind: int, inner: Any, name: str, depth: int) -> Any:
         if kind == TType.STRING:
-            try:
-                return self._bytes().decode("utf-8")
-            except UnicodeDecodeError:
-                raise Invalid(f"{name} is not UTF-8.", field=name) from None
-        if kind == TType.BINARY:
-            return self._bytes()
+            return self._text(name)
+        if kind == TType.BINARY:  # of a large frame, a view: who needs bytes makes them
+            return self._raw()
         if kind == TType.BOOL:
             return self._data[self._take(1)] != 0
         if kind in _FIXED:

@@ -27,7 +27,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from accord.core.errors import Unavailable
+import msgspec
+
+from accord.core.errors import TooLarge, Unavailable
 from accord.core.executor import Executor
 from accord.core.ids import Digest, ExecutorName, TaskId
 from accord.core.search import Page, Query
@@ -46,6 +48,7 @@ KEEP = 8
 """Idle connections that are kept for each judicator."""
 _LONGEST = 60.0
 """Seconds for which a judicator holds any call at most."""
+_replace = msgspec.structs.replace
 
 
 class RemoteJudicator:
@@ -124,8 +127,19 @@ class RemoteJudicator:
         return self._read("follow", id_, cursor, wait, wait=wait)
 
     def report(self, report: Report) -> Orders:
-        """See the port. Assignments beyond 8 MiB are left for the next poll."""
-        return self._call("report", report, again=True, wait=report.wait)
+        """See the port. A push that is too large goes in parts; assignments beyond 8 MiB are left
+        for the next poll.
+        """
+        try:
+            return self._call("report", report, again=True, wait=report.wait)
+        except TooLarge:
+            if report.poll or len(report.complete) <= 1:
+                raise
+        half = len(report.complete) // 2
+        first = _replace(report, complete=report.complete[:half], progress=(), output=())
+        return _joined(
+            self.report(first), self.report(_replace(report, complete=report.complete[half:]))
+        )
 
     def executors(self) -> list[Executor]:
         """See the port."""
@@ -197,6 +211,12 @@ class RemoteJudicator:
 
     def _candidates(self) -> list[str]:
         return sorted(self._addresses(), key=lambda address: address != self._last)
+
+
+def _joined(first: Orders, second: Orders) -> Orders:
+    return _replace(
+        second, stored=first.stored + second.stored, cancel=first.cancel + second.cancel
+    )
 
 
 def _unknown(name: str, failures: list[str]) -> Unavailable:

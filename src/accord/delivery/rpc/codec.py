@@ -34,6 +34,8 @@ DOCUMENT = 1 << 20
 """The largest document that a caller may send, in bytes."""
 TASKS = 100
 """The most tasks in one call."""
+BYTES = 1 << 20
+"""The most bytes in one binary field: a piece of a blob, or of output."""
 MESSAGE = 2_000
 """A fault's message is cut to this many characters."""
 
@@ -106,6 +108,12 @@ def _short(text: str) -> str:
     return text
 
 
+def _few_bytes(data: bytes | memoryview) -> bytes:
+    if len(data) > BYTES:
+        raise TooLarge(f"{len(data)} bytes at once; at most {BYTES} are allowed.", bound=BYTES)
+    return bytes(data)
+
+
 def _finite(value: float) -> float:
     if not math.isfinite(value):
         raise _Bad("It must be a finite number.")
@@ -116,7 +124,7 @@ _SCALARS: dict[Any, Shape] = {
     str: Shape(_same, _same),
     int: Shape(_same, _same),
     bool: Shape(_same, _same),
-    bytes: Shape(_same, _same),
+    bytes: Shape(_same, _few_bytes),
     float: Shape(float, _finite),
     TaskId: _checked(_task_id),
     Digest: _checked(ids.digest),
@@ -214,7 +222,7 @@ def _list(inner: Shape, made: Callable[[list[Any]], Any], most: int | None = Non
 
 def _few(values: Sequence[Any], most: int | None) -> Sequence[Any]:
     if most is not None and len(values) > most:
-        raise TooLarge(f"{len(values)} at once; at most {most} are allowed.", bound=most)
+        raise Invalid(f"{len(values)} are too many at once; at most {most} are allowed.", most=most)
     return values
 
 

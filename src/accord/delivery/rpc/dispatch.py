@@ -16,12 +16,15 @@ _log = logs.get("rpc")
 
 
 class Request(NamedTuple):
-    """A call as it was read: what to do, or what to answer at once."""
+    """A call as it was read: what to do, or what to answer at once.
+
+    It keeps no exception: by its traceback that would keep the frame for a while.
+    """
 
     header: Header
     method: Method | None
     arguments: list[Any]
-    error: AccordError | None = None
+    refusal: bytes = b""
 
     @property
     def report(self) -> Report | None:
@@ -30,7 +33,7 @@ class Request(NamedTuple):
         return first if isinstance(first, Report) else None
 
 
-def parse(frame: bytes) -> Request:
+def parse(frame: bytes | memoryview) -> Request:
     """The call that a frame spells. Raises Malformed where its connection is of no more use."""
     reader = Reader(frame)
     header = reader.header()
@@ -38,20 +41,18 @@ def parse(frame: bytes) -> Request:
         raise Malformed(f"a message of kind {header.kind} instead of a call")
     method = methods.BY_WIRE.get(header.name)
     if method is None:
-        return Request(header, None, [])
+        return Request(header, None, [], methods.unknown(header))
     try:
         return Request(header, method, method.arguments(reader))
     except AccordError as error:
-        return Request(header, method, [], error)
+        return Request(header, method, [], method.failure(header.sequence, error))
 
 
 def answer(judicator: Judicator, request: Request) -> bytes:
     """Do it; whatever happens becomes an answer."""
-    header, method, arguments, error = request
-    if method is None:
-        return methods.unknown(header)
-    if error is not None:
-        return method.failure(header.sequence, error)
+    header, method, arguments, refusal = request
+    if method is None or refusal:
+        return refusal
     try:
         call: Callable[..., Any] = getattr(judicator, method.name)
         return _reply(method, header.sequence, call(*arguments))

@@ -6,6 +6,7 @@ for the rest of one are two things: a connection may be idle for ever, a frame m
 
 from __future__ import annotations
 
+import mmap
 import socket
 import struct
 from collections.abc import Callable
@@ -57,9 +58,9 @@ class Frames:
             raise Refused(f"a frame of {size} bytes; they have 1 to {FRAME}")
         return int(size)
 
-    def body(self, size: int) -> bytes:
+    def body(self, size: int) -> bytes | memoryview:
         """The frame that has begun. Raises Cut, TimeoutError, OSError."""
-        return self._exactly(size)
+        return self._exactly(size) if size <= PIECE else self._mapped(size)
 
     def send(self, data: bytes) -> None:
         """Write a frame. Raises TimeoutError, OSError; the connection is of no use then."""
@@ -72,14 +73,29 @@ class Frames:
             self._sock.sendall(length + data)
 
     def _exactly(self, size: int) -> bytes:
-        pieces, have = [self._rest], len(self._rest)
-        while have < size:
+        data = self._rest
+        while len(data) < size:
             self._sock.settimeout(self._left())
-            pieces.append(self._piece(min(size - have, 16 * PIECE) if size > PIECE else PIECE))
-            have += len(pieces[-1])
-        data = b"".join(pieces) if len(pieces) > 1 else pieces[0]
+            data += self._piece(PIECE)
         self._rest = data[size:]
         return data[:size]
+
+    def _mapped(self, size: int) -> memoryview:
+        """A large frame, in memory that goes back to the system with the last reference to it.
+
+        Its pages cost nothing before they are written to, and never become the allocator's.
+        """
+        view = memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        have = min(len(self._rest), size)
+        view[:have] = self._rest[:have]
+        self._rest = self._rest[have:]
+        while have < size:
+            self._sock.settimeout(self._left())
+            count = self._sock.recv_into(view[have:])
+            if not count:
+                raise Cut
+            have += count
+        return view
 
     def _piece(self, size: int) -> bytes:
         found = self._sock.recv(size)

@@ -88,13 +88,13 @@ class Method:
         payload = self._result(fault=codec.fault(error))
         return binary.write(self.wire, binary.REPLY, sequence, payload)
 
-    def response(self, data: bytes, sequence: int) -> Any:
+    def response(self, data: bytes | memoryview, sequence: int) -> Any:
         """The result that an answer holds.
 
         Raises Declared with the judicator's error, or Malformed where this is no answer to the
         call and the connection is of no more use.
         """
-        reader = Reader(data, _ANSWER_ELEMENTS)
+        reader = Reader(data, _ANSWER_ELEMENTS, FRAME)
         header = reader.header()
         if header.sequence != sequence:
             raise Malformed(f"an answer to call {header.sequence}, not to {sequence}")
@@ -119,7 +119,7 @@ class Method:
 
 def unknown(header: Header) -> bytes:
     """The answer to a call that the definition does not have."""
-    error = TApplicationException(binary.UNKNOWN_METHOD, f"There is no {header.name[:64]!r}.")
+    error = TApplicationException(binary.UNKNOWN_METHOD, f"There is no {header.name!r}.")
     return binary.write(header.name, binary.EXCEPTION, header.sequence, error)
 
 

@@ -14,7 +14,7 @@ from accord.core.errors import Corrupt, TooLarge
 FREE = 1024
 """So many values any document may hold."""
 BYTES = 8
-"""And one more for so many of its bytes. Ours have more than 10 bytes to a value."""
+"""And one more for so many of its bytes. Ours have 12 at least: a thousand empty files."""
 
 _LENGTHS = {1: struct.Struct(">B"), 2: struct.Struct(">H"), 4: struct.Struct(">I")}
 # First byte to (bytes of the length that follows, bytes added to it, values for each counted).
@@ -34,7 +34,7 @@ _FIXED.update({0xD0 + i: 1 << i for i in range(4)})
 _FIXED.update({0xD4 + i: 1 + (1 << i) for i in range(5)})
 
 
-def check(data: bytes) -> None:
+def check(data: bytes | memoryview) -> None:
     """Raise TooLarge where ``data`` holds too many values, Corrupt where it is not whole."""
     bound = FREE + len(data) // BYTES
     at, wanted, seen = 0, 1, 0
@@ -49,7 +49,7 @@ def check(data: bytes) -> None:
         wanted += more
 
 
-def _step(data: bytes, at: int) -> tuple[int, int]:
+def _step(data: bytes | memoryview, at: int) -> tuple[int, int]:
     """Where the next value begins, and how many values this one holds."""
     first = data[at]
     if first < 0x80 or first >= 0xE0:
@@ -61,7 +61,7 @@ def _step(data: bytes, at: int) -> tuple[int, int]:
     return at + 1, (first & 0x0F) * (2 if first < 0x90 else 1)
 
 
-def _long(data: bytes, at: int, first: int) -> tuple[int, int]:
+def _long(data: bytes | memoryview, at: int, first: int) -> tuple[int, int]:
     if first not in _SIZED:
         return at + 1 + _FIXED.get(first, 0), 0
     width, extra, each = _SIZED[first]

@@ -37,10 +37,12 @@ STALL = 10.0
 """Seconds that a frame may take to come in whole, or to be taken by the client."""
 GRACE = 5.0
 """Seconds that calls under way get when the server stops."""
-SMALL = 16 << 10
-"""Bytes up to which a frame is read without asking for a part of the allowance."""
-LARGE = 4 * FRAME
-"""Bytes that larger frames may take up together while they come in."""
+SMALL = 64 << 10
+"""Bytes up to which a frame asks for no part of the allowance; a poll that names the replicas of
+hundreds of slots is smaller, and may be held."""
+LARGE = FRAME + FRAME // 2
+"""Bytes that larger frames may have together, from their first byte until they are answered. What
+they unfold to is some five times as large."""
 STACK = 256 << 10
 """Bytes of a connection thread's stack, most of them never touched; the default is 8 MiB."""
 _SPARE = 256
@@ -55,7 +57,7 @@ class Service(Judicator, Connections, Protocol):
 
 
 class _Allowance:
-    """Bytes that large frames share while they come in."""
+    """Bytes that large frames share."""
 
     def __init__(self, total: int, patience: float, clock: Clock) -> None:
         self._left = total
@@ -280,18 +282,20 @@ class Server:
         while not self._closing and not connection.ended:
             size = frames.begin(patience)
             patience = None
-            request = self._read(frames, size)
-            if request.report is not None:
-                connection.brought(request.report)
-            frames.send(dispatch.answer(self._service, request))
+            with self._large.share(size):
+                answer = self._answer(connection, frames.body(size))
+            with self._large.share(len(answer)):
+                frames.send(answer)
 
-    def _read(self, frames: Frames, size: int) -> dispatch.Request:
-        with self._large.share(size):
-            frame = frames.body(size)
-            if size <= SMALL // 16:
-                return dispatch.parse(frame)
+    def _answer(self, connection: _Connection, frame: bytes | memoryview) -> bytes:
+        if len(frame) <= SMALL // 16:
+            request = dispatch.parse(frame)
+        else:
             with self._parsing:  # one at a time, so that what frames unfold to does not add up
-                return dispatch.parse(frame)
+                request = dispatch.parse(frame)
+        if request.report is not None:
+            connection.brought(request.report)
+        return dispatch.answer(self._service, request)
 
     def _not_served(self, connection: _Connection, why: str) -> None:
         extra = {"action": "dropped", "peer": connection.peer, "why": why}
