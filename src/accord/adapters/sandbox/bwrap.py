@@ -74,7 +74,7 @@ class BwrapSandbox:
         try:
             checks = self._attacked()
         except SandboxError as error:
-            if "userns" not in error.message:
+            if "userns" not in error.message or "Unknown option" in error.message:
                 raise
             self._launcher.features = Features(disable_userns=False)
             notes.append("new user namespaces are forbidden by the filter alone")
@@ -269,17 +269,17 @@ class BwrapBox:
                 return
             self._closed = True
             self._box.wire.socket.close()
-            for fd in (self._box.pidfd, self._box.stderr, *self._box.roots):
+            for fd in (self._box.pidfd, self._box.bwrap, self._box.stderr, *self._box.roots):
                 os.close(fd)
 
     def _end(self) -> None:
-        """Kill everything, and see that it is gone: the kernel lets the init of a pid namespace
-        die last, and bubblewrap itself holds the other end of ``stderr``.
+        """Kill everything, and see that it is gone. The kernel lets the init of a pid namespace
+        die last, and bubblewrap waits for the init.
         """
         self.kill()
         if self._closed:
             return
-        if not _event(self._box.pidfd, _EMPTY_TIMEOUT) or not _ended(self._box.stderr):
+        if not all(_event(fd, _EMPTY_TIMEOUT) for fd in (self._box.pidfd, self._box.bwrap)):
             raise SandboxError("The box could not be emptied: a process in it does not end.")
 
     @contextlib.contextmanager
@@ -367,11 +367,3 @@ def _event(fd: int, timeout: float) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(timeout * 1000))
-
-
-def _ended(fd: int) -> bool:
-    """Read to the end, at which nobody holds the other side."""
-    while _event(fd, _EMPTY_TIMEOUT):
-        if not os.read(fd, 65536):
-            return True
-    return False

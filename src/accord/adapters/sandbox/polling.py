@@ -49,7 +49,7 @@ class _TreeMeter:
     def sample(self, files: int) -> Sample:  # noqa: ARG002 - files are not in what is counted
         cpu = self._reaped() - self._reaped_before
         memory = count = 0
-        pids = list(_below(self._init))
+        pids = list(descendants(self._init))
         for pid in pids:
             used = _times(pid)
             if used is not None:
@@ -76,7 +76,7 @@ class _TreeMeter:
         return (int(fields[13]) + int(fields[14])) / _TICKS if fields else 0.0
 
 
-def _below(pid: int) -> Iterator[int]:
+def descendants(pid: int) -> Iterator[int]:
     """All descendants: orphans too, since the init of their namespace inherits them."""
     waiting = [pid]
     while waiting:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from accord.adapters.sandbox.launch import Spawner
+from accord.adapters.sandbox.launch import Child, Spawner
 from accord.adapters.sandbox.shipping import PACKAGE
 from accord.core.errors import SandboxError
 from accord.core.limits import MIB, Limits
@@ -32,6 +32,8 @@ _TIMEOUT = 10.0
 _PROCESSES = 8
 _WANTED = 24
 _LIMITS = Limits(wall=_TIMEOUT, cpu=5.0, memory=128 * MIB, processes=_PROCESSES, disk=MIB)
+_NOBODY = (1 << 22) - 1
+"""The highest pid that a kernel may give, which it hardly ever has."""
 _SHM = "/dev/shm"  # noqa: S108 - of the host, where it may be the only place that all may enter
 
 
@@ -102,7 +104,7 @@ class SelfTest:
         reading, writing = os.pipe()
         argv = [self._interpreter, "-I", "-S", "-c", self._source, orders]
         try:
-            self._spawner.spawn(uid, uid, argv, [writing])
+            os.close(self._spawner.spawn(uid, uid, argv, [writing]).pidfd)
         finally:
             os.close(writing)
         try:
@@ -111,28 +113,28 @@ class SelfTest:
             os.close(reading)
 
     @contextlib.contextmanager
-    def victim(self) -> Iterator[tuple[int, int]]:
-        """A process of the slot's uid, outside: its pid, and a descriptor that tells its death."""
+    def victim(self) -> Iterator[Child | None]:
+        """A process of the slot's uid, outside; None where that uid cannot run the interpreter."""
         reading, writing = os.pipe()
         code = "import os, signal; os.write(2, b'!'); signal.pause()"
+        argv = [self._interpreter, "-I", "-S", "-c", code]
         try:
-            argv = [self._interpreter, "-I", "-S", "-c", code]
-            pid = self._spawner.spawn(self._uid, self._uid, argv, [writing])
-            pidfd = os.pidfd_open(pid)
+            child = self._spawner.spawn(self._uid, self._uid, argv, [writing])
+        finally:
             os.close(writing)
-            writing = -1
-            _wait(reading)
+        try:
+            up = _wait(reading) and os.read(reading, 1) == b"!"
+            yield child if up else None
         finally:
             os.close(reading)
-            if writing >= 0:
-                os.close(writing)
-        try:
-            yield pid, pidfd
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            _wait(pidfd)
-            os.close(pidfd)
+            _end(child.pidfd)
+
+
+def _end(pidfd: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    _wait(pidfd)
+    os.close(pidfd)
 
 
 class _Bait:
@@ -146,19 +148,16 @@ class _Bait:
         unix.bind("")  # the kernel picks an abstract name
         unix.listen()
         self._name = unix.getsockname()[1:].decode()
-        self._spared, self._spared_fd = stack.enter_context(test.victim())
-        self._other, _ = stack.enter_context(test.victim())
+        self._spared = stack.enter_context(test.victim())
+        self._other = stack.enter_context(test.victim())
 
     def spared_is_dead(self) -> bool:
         """Whether the victim that was only attacked inside has died."""
-        poll = select.poll()
-        poll.register(self._spared_fd, select.POLLIN)
-        return bool(poll.poll(0))
+        return self._spared is not None and _wait(self._spared.pidfd, 0)
 
     def attacks(self) -> dict[str, Attack]:
         """All of them, by name; the control kills its victim last."""
-        spared, other = self._spared, self._other
-        core, init = "/proc/sys/kernel/core_pattern", "/proc/1/environ"
+        core = "/proc/sys/kernel/core_pattern"
         return {
             "host_file": _same("read_file", self._secret),
             "tcp": _same("connect_tcp", self._port),
@@ -169,11 +168,22 @@ class _Bait:
             "user_namespace": _same("new_user_namespace"),
             "become_root": Attack(kind="become_root", root=True),
             "core_pattern": Attack(kind="write_sysctl", inside=(core,), outside=(core,), root=True),
+            "fork_bomb": _same("fork_many", _WANTED),
+            **self._on_processes(),
+        }
+
+    def _on_processes(self) -> dict[str, Attack]:
+        """Against the init, and against a process outside. Where there is no victim their
+        controls fail, and so they prove nothing.
+        """
+        spared = self._spared.pid if self._spared else _NOBODY
+        other = self._other.pid if self._other else _NOBODY
+        theirs = f"/proc/{other}/environ"
+        return {
             "init_environ": Attack(
-                kind="read_file", inside=(init,), outside=(f"/proc/{other}/environ",)
+                kind="read_file", inside=("/proc/1/environ",), outside=(theirs,)
             ),
             "init_limits": Attack(kind="prlimit", inside=(1,), outside=(other,)),
-            "fork_bomb": _same("fork_many", _WANTED),
             "ptrace": Attack(kind="ptrace", inside=(spared,), outside=(other,)),
             "kill": Attack(kind="kill", inside=(spared,), outside=(other,)),
         }
@@ -231,10 +241,10 @@ def _parsed(said: bytes) -> dict[str, str]:
         return {}
 
 
-def _wait(fd: int) -> bool:
+def _wait(fd: int, timeout: float = _TIMEOUT) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    return bool(poll.poll(_TIMEOUT * 1000))
+    return bool(poll.poll(timeout * 1000))
 
 
 def _all_of(fd: int) -> bytes:

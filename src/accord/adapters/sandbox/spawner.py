@@ -6,8 +6,8 @@ long as the executor; when its connection closes it ends, and all boxes with it.
 it gives each box its own host uid before bubblewrap starts, and shows it what lies below folders
 that this uid may not enter, by bind mounts in a mount namespace of its own.
 
-Verbs: ``stage path`` → ``ok path`` | ``fail why``; ``spawn uid gid argv…`` with descriptors →
-``ok pid`` | ``fail why``. In argv, ``@0``, ``@1``… stand for the descriptors that came along.
+Verbs: ``stage place path`` → ``ok path`` | ``fail why``; ``spawn uid gid argv…`` with descriptors →
+``ok pid`` with a pidfd | ``fail why``. In argv, ``@0``, ``@1``… stand for the descriptors that came along.
 """
 
 from __future__ import annotations
@@ -30,31 +30,30 @@ class _Spawner:
         self.wire = wire
         self.libc = ctypes.CDLL(None, use_errno=True)
         self.stage_at: bytes | None = None
-        self.staged = 0
 
     def serve(self) -> None:
         while True:
             frame = self.wire.recv()
             try:
                 verbs = {b"stage": self._stage, b"spawn": self._spawn}
-                self.wire.send(b"ok", verbs[frame.verb](frame))
+                verbs[frame.verb](frame)
             except OSError as error:
                 self.wire.send(b"fail", (error.strerror or str(error)).encode())
             finally:
                 frame.close()
 
-    def _stage(self, frame: Frame) -> bytes:
-        path = frame.fields[0]
+    def _stage(self, frame: Frame) -> None:
+        place, path = frame.fields
         if self.stage_at is None:
             self.stage_at = self._private()
-        self.staged += 1
-        target = self.stage_at + b"/%d" % self.staged
+        target = b"/".join([self.stage_at, place, path.rpartition(b"/")[2]])
+        os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)  # noqa: PTH103, PTH120
         if os.path.isdir(path):  # noqa: PTH112 - pathlib takes no bytes
             os.mkdir(target, 0o755)  # noqa: PTH102
         else:
             os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
         self._mount(path, target, None, _MS_BIND | _MS_REC)
-        return target
+        self.wire.send(b"ok", target)
 
     def _private(self) -> bytes:
         """A mount namespace of our own, still told of what the host mounts, with an empty place
@@ -78,13 +77,15 @@ class _Spawner:
         number = ctypes.get_errno()
         return OSError(number, f"{what}: {os.strerror(number)}")
 
-    def _spawn(self, frame: Frame) -> bytes:
+    def _spawn(self, frame: Frame) -> None:
         uid, gid = int(frame.fields[0]), int(frame.fields[1])
         argv = list(frame.fields[2:])
         pid = os.fork()
         if pid == 0:
             self._child(frame, uid, gid, argv)
-        return b"%d" % pid
+        pidfd = os.pidfd_open(pid)
+        self.wire.send(b"ok", b"%d" % pid, fds=[pidfd])
+        os.close(pidfd)
 
     def _child(self, frame: Frame, uid: int, gid: int, argv: list[bytes]) -> None:
         """Become bubblewrap, with nothing of the executor's but what was sent. Never returns."""
