@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from accord.core.errors import SandboxError
 from accord.ports.registry import Member, Registry
 
 if TYPE_CHECKING:
+    from accord.adapters.sandbox.diagnose import Finding
     from accord.delivery.rpc.client import RemoteJudicator
     from accord.ports.sandbox import Sandbox
     from accord.ports.store import Store
@@ -60,6 +62,29 @@ def make_sandbox(settings: Settings) -> Sandbox:
     from accord.adapters.sandbox.bwrap import BwrapSandbox
 
     return BwrapSandbox(settings.sandbox, SystemClock(), settings.executor.first_uid)
+
+
+def diagnose_sandbox(settings: Settings) -> list[Finding]:
+    """What ``accord doctor`` says of the box on this machine."""
+    from accord.adapters.sandbox.diagnose import diagnose
+
+    return diagnose(settings.sandbox, SystemClock(), settings.executor.first_uid)
+
+
+def probe_languages(settings: Settings) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The languages whose probe answers in a box, with their versions; and why others do not.
+
+    Raises SandboxError.
+    """
+    from accord.services.toolchains import Toolchains
+
+    sandbox = make_sandbox(settings)
+    try:
+        toolchains = Toolchains(settings.sandbox.mounts, Path.home())
+        toolchains.probe(sandbox, os.cpu_count() or 1)
+    finally:
+        sandbox.close()
+    return toolchains.versions, toolchains.absent
 
 
 def gateway_application() -> Any:

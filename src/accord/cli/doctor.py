@@ -6,16 +6,18 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import typer
 
 from accord.cli.options import Config, Data, Json
 from accord.cli.output import amount, print_json, printable
+
+if TYPE_CHECKING:
+    from accord.config import Settings
 
 LITTLE_SPACE = 1 << 30
 _SIGNS = {"ok": "✓", "missing": "·", "bad": "✗"}
@@ -127,29 +129,35 @@ def _port(host: str, port: int, what: str) -> Finding:
     return Finding(subject="port", state="ok", detail=f"{port} for the {what} is free")
 
 
-def _box(settings: msgspec.Struct) -> Iterator[Finding]:
-    """The sandbox by its own findings, then each language by its probe in a box."""
+def _box(settings: Settings) -> Iterator[Finding]:
+    """The sandbox by its own findings, then, where it works, each language in a box."""
     from accord import wiring
-    from accord.config import Settings
-    from accord.core.errors import SandboxError
 
-    if not isinstance(settings, Settings):
-        raise TypeError
-    with tempfile.TemporaryDirectory(prefix="accord-doctor-") as folder:
-        try:
-            sandbox = wiring.make_sandbox(settings)
-        except SandboxError as error:
-            yield Finding(subject="sandbox", state="bad", detail=error.message)
-            return
-        try:
-            isolation = sandbox.isolation()
+    works = True
+    for found in wiring.diagnose_sandbox(settings):
+        works = works and found.ok
+        yield Finding(
+            subject=found.what,
+            state="ok" if found.ok else "bad",
+            detail=found.detail,
+            remedy=found.remedy,
+        )
+    if works:
+        yield from _languages(settings)
+
+
+def _languages(settings: Settings) -> Iterator[Finding]:
+    from accord import wiring
+    from accord.core.languages import PRESETS
+
+    versions, absent = wiring.probe_languages(settings)
+    for name in PRESETS:
+        if name in versions:
+            yield Finding(subject=name, state="ok", detail=versions[name])
+        else:
             yield Finding(
-                subject="sandbox", state="ok", detail=f"{isolation.level} {isolation.why}".strip()
+                subject=name,
+                state="missing",
+                detail=absent.get(name, "its probe did not answer"),
+                remedy=f"On Debian: apt-get install {_PACKAGES[name]}" if name in _PACKAGES else "",
             )
-        except SandboxError as error:
-            yield Finding(subject="sandbox", state="bad", detail=error.message)
-        finally:
-            sandbox.close()
-
-
-Verbose = Annotated[bool, typer.Option("--verbose", "-v")]

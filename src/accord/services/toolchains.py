@@ -48,6 +48,12 @@ class Toolchains:
         self._home = home
         self._presets = presets
         self._versions: dict[str, str] = {}
+        self._absent: dict[str, str] = {}
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """Why each of the other languages was not found; empty before ``probe``."""
+        return self._absent
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -90,6 +96,7 @@ class Toolchains:
         except SandboxError as error:
             version, why = None, error.message
         if version is None:
+            self._absent[preset.name] = why
             _log.info(
                 "A language is not offered here",
                 extra={"action": "language_absent", "language": preset.name, "why": why},
