@@ -73,7 +73,6 @@ QUEUES: dict[str, tuple[str, list[object]]] = {
     "tokens": (people.TOKENS, []),
     "token by hash": (people.TOKEN_BY_HASH, ["x"]),
     "token by id": (people.TOKEN_BY_ID, ["x"]),
-    "output end": (output.END, ["t", 0, "stdout"]),
     "output pieces": (output.PIECES, ["t", 0, "stdout", "t", 0, "stdout", 5, 9]),
     "output sizes": (output.SIZES, ["t", 0]),
     "counts of a user": (listing.COUNTS_OF_USER, ["alice"]),
@@ -158,6 +157,20 @@ def test_an_update_finds_its_rows_by_id(db):
     steps = plan(db, rows._replacement(1), row[: len(rows._CHANGING)])
     assert any("tasks_id (id=?)" in step for step in steps), steps
     assert not any(re.match(r"SCAN tasks", step) for step in steps), steps
+
+
+@pytest.mark.parametrize("table", ["running", "output"])
+@pytest.mark.parametrize("condition", [output.OF_TASKS, output.OF_REPLICAS])
+def test_output_is_dropped_by_an_index(db, table, condition):
+    steps = plan(db, f"DELETE FROM {table} WHERE {condition}", ["[]"])
+    assert any(f"SEARCH {table}" in step for step in steps), steps
+
+
+def test_output_is_appended_by_an_index(db):
+    values = {"task": "t", "number": 0, "stream": "stdout", "offset": 0, "data": b"x"}
+    steps = plan(db, output.APPEND, values)
+    assert any("SEARCH output USING" in step and "output_place" in step for step in steps), steps
+    assert not any("TEMP B-TREE" in step for step in steps), steps
 
 
 def test_a_list_reads_no_page_of_a_document(db):

@@ -170,7 +170,9 @@ class Store(Protocol):
         """How much of each stream is kept."""
 
     def drop_output(self, task: TaskId, number: int | None = None) -> None:
-        """Forget progress and live output of a task, or of one replica."""
+        """Forget progress and live output of a task, or of one replica. Best effort: a crash may
+        bring it back.
+        """
 
     # -- users, tokens, blobs ------------------------------------------------------------
 

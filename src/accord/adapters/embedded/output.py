@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
+
+import msgspec
 
 from accord.core.documents import encode
 from accord.core.ids import TaskId
 from accord.ports.store import Chunk, Running
 
+Dropped = tuple[TaskId, int | None]
+"""A replica of a task, or all of them."""
+
 _PLACE = "task = ? AND number = ? AND stream = ?"
-END = f"SELECT max(start), stop FROM output WHERE {_PLACE}"
+APPEND = """
+INSERT INTO output (task, number, stream, start, stop, data)
+SELECT :task, :number, :stream, kept, :offset + length(:data), substr(:data, kept - :offset + 1)
+FROM (SELECT coalesce((SELECT stop FROM output
+  WHERE task = :task AND number = :number AND stream = :stream ORDER BY start DESC LIMIT 1), 0)
+  AS kept)
+WHERE :offset <= kept AND kept < :offset + length(:data)
+"""
 PIECES = (
     f"SELECT start, data FROM output WHERE {_PLACE} AND start >= coalesce("
     f"(SELECT max(start) FROM output WHERE {_PLACE} AND start <= ?), 0) "
     "AND start < ? ORDER BY start"
+)
+OF_TASKS = "task IN (SELECT value FROM json_each(?))"
+OF_REPLICAS = (
+    "(task, number) IN "
+    "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
 )
 RUNNING = "SELECT document FROM running"
 SIZES = (
@@ -33,20 +51,7 @@ def put_running(db: sqlite3.Connection, running: Sequence[Running]) -> None:
 
 def append(db: sqlite3.Connection, chunks: Sequence[Chunk]) -> None:
     """Keep what is new in the chunks; one that would leave a gap is left out."""
-    for chunk in chunks:
-        _append(db, chunk)
-
-
-def _append(db: sqlite3.Connection, chunk: Chunk) -> None:
-    place = (chunk.task, chunk.number, chunk.stream)
-    end = db.execute(END, place).fetchone()[1] or 0
-    data = chunk.data[end - chunk.offset :] if chunk.offset <= end else b""
-    if data:
-        db.execute(
-            "INSERT INTO output (task, number, stream, start, stop, data) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            (*place, end, end + len(data), data),
-        )
+    db.executemany(APPEND, [msgspec.structs.asdict(chunk) for chunk in chunks])
 
 
 def read(
@@ -66,15 +71,12 @@ def sizes(db: sqlite3.Connection, task: TaskId, number: int) -> dict[str, int]:
     return dict(db.execute(SIZES, (task, number)).fetchall())
 
 
-def drop(db: sqlite3.Connection, task: TaskId, number: int | None) -> None:
-    """Forget progress and output of a task, or of one replica."""
-    which, values = (
-        ("task = ?", (task,))
-        if number is None
-        else (
-            "task = ? AND number = ?",
-            (task, number),
-        )
-    )
-    for table in ("running", "output"):
-        db.execute(f"DELETE FROM {table} WHERE {which}", values)
+def drop(db: sqlite3.Connection, calls: Sequence[Dropped]) -> list[None]:
+    """Forget progress and output of tasks, or of one replica each."""
+    tasks = [task for task, number in calls if number is None]
+    replicas = [call for call in calls if call[1] is not None]
+    for condition, wanted in ((OF_TASKS, tasks), (OF_REPLICAS, replicas)):
+        if wanted:
+            for table in ("running", "output"):
+                db.execute(f"DELETE FROM {table} WHERE {condition}", (json.dumps(wanted),))
+    return [None] * len(calls)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -93,7 +94,7 @@ class SqliteStore:
 
         def after(gone: list[TaskId]) -> None:
             for id_ in gone:
-                self._progress.drop(id_, None)
+                self._progress.forget((id_, None))
             self._feeds.tell([Notice(task=id_) for id_ in gone])
 
         return len(self._writer.do(lambda db: rows.delete(db, ids), after))
@@ -220,18 +221,25 @@ class SqliteStore:
 
     def output(self, task: TaskId, number: int, stream: str, offset: int, size: int) -> bytes:
         """At most ``size`` bytes of live output from ``offset``."""
+        if self._progress.is_dropping(task, number):
+            return b""
         with self._readers.one() as db:
             return output.read(db, task, number, stream, offset, size)
 
     def output_sizes(self, task: TaskId, number: int) -> dict[str, int]:
         """How much of each stream is kept."""
+        if self._progress.is_dropping(task, number):
+            return {}
         with self._readers.one() as db:
             return output.sizes(db, task, number)
 
     def drop_output(self, task: TaskId, number: int | None = None) -> None:
-        """Forget progress and live output of a task, or of one replica."""
-        self._progress.drop(task, number)
-        self._writer.do(lambda db: output.drop(db, task, number))
+        """Forget progress and live output of a task, or of one replica; at once for readers, on
+        disk a moment later.
+        """
+        dropped = (task, number)
+        self._progress.drop(dropped)
+        self._writer.begin_with_others(output.drop, dropped, lambda _: self._progress.gone(dropped))
 
     # -- users, tokens, blobs ------------------------------------------------------------
 
@@ -302,6 +310,7 @@ class _Progress:
         self._lock = threading.Lock()
         self._notes: dict[TaskId, dict[int, Running]] = {}
         self._unusual: dict[TaskId, None] = {}
+        self._dropping: Counter[output.Dropped] = Counter()
         self.put([decode(document, Running) for (document,) in db.execute(output.RUNNING)])
 
     def put(self, running: Sequence[Running]) -> None:
@@ -328,7 +337,24 @@ class _Progress:
                 for task in self._unusual
             }
 
-    def drop(self, task: TaskId, number: int | None) -> None:
+    def drop(self, dropped: output.Dropped) -> None:
+        """Forget it; its output is on disk until ``gone`` is called."""
+        self.forget(dropped)
+        with self._lock:
+            self._dropping[dropped] += 1
+
+    def gone(self, dropped: output.Dropped) -> None:
+        with self._lock:
+            self._dropping[dropped] -= 1
+            if not self._dropping[dropped]:
+                del self._dropping[dropped]
+
+    def is_dropping(self, task: TaskId, number: int) -> bool:
+        with self._lock:
+            return (task, number) in self._dropping or (task, None) in self._dropping
+
+    def forget(self, dropped: output.Dropped) -> None:
+        task, number = dropped
         with self._lock:
             notes = self._notes.get(task, {})
             for n in [n for n in notes if number in (None, n)]:

@@ -115,7 +115,16 @@ class Writer:
 
     def begin(self, run: Callable[[sqlite3.Connection], None]) -> None:
         """Run the statements in some later commit, without waiting: best effort."""
-        self._submit(_Job(_one_by_one, run, _nothing))
+        self.begin_with_others(_one_by_one, run)
+
+    def begin_with_others(
+        self,
+        many: Callable[[sqlite3.Connection, Sequence[A]], Sequence[T]],
+        argument: A,
+        after: Callable[[T], None] = _nothing,
+    ) -> None:
+        """As ``do_with_others``, without waiting: best effort."""
+        self._submit(_Job(many, argument, after))
 
     def _submit(self, job: _Job[Any]) -> None:
         with self._changed:
