@@ -15,7 +15,7 @@ from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from flask_openapi3.types import ResponseDict
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from accord import logs
 from accord.core.errors import AccordError
@@ -23,6 +23,7 @@ from accord.core.ids import TaskId
 from accord.core.view import summary_of
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, summary_out
+from accord.delivery.http.parameters import Parameters
 from accord.delivery.http.problems import PROBLEMS
 from accord.delivery.http.tasks import TaskPath, read
 from accord.ports.judicator import Judicator, News, TaskView
@@ -43,10 +44,8 @@ api = APIBlueprint(
 )
 
 
-class EventsQuery(BaseModel):
+class EventsQuery(Parameters):
     """Where to begin."""
-
-    model_config = ConfigDict(extra="forbid")
 
     last_event_id: str = Field(
         default="", description="As the header Last-Event-ID, for a first request."

@@ -16,7 +16,7 @@ from flask import Request, Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from flask_openapi3.types import ResponseDict
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from werkzeug.exceptions import BadRequest, MethodNotAllowed
 
 from accord.core.errors import Invalid, TooLarge
@@ -29,6 +29,7 @@ from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, read_content
 from accord.delivery.http.files import pieces
 from accord.delivery.http.intake import Parts, idempotency_key
+from accord.delivery.http.parameters import Parameters
 from accord.delivery.http.problems import PROBLEMS, problem
 from accord.delivery.http.submissions import Submission
 from accord.delivery.http.tasks import LONGEST_WAIT, add, shown
@@ -46,10 +47,8 @@ api = APIBlueprint(
 )
 
 
-class ExecuteFields(BaseModel):
+class ExecuteFields(Parameters):
     """What to run, and how to answer. By POST these may be form fields as well."""
-
-    model_config = ConfigDict(extra="forbid")
 
     code: str | None = Field(
         default=None, description="The program's text; over 48 KiB only by POST."

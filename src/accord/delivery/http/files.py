@@ -17,7 +17,7 @@ from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from flask_openapi3.types import ResponseDict
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from werkzeug.datastructures import ContentRange
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
@@ -27,6 +27,7 @@ from accord.core.task import Task
 from accord.core.view import done, shown_replica
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, FileOut, file_out, read_content
+from accord.delivery.http.parameters import Parameters
 from accord.delivery.http.problems import PROBLEMS
 from accord.delivery.http.tasks import TaskPath, answer, read
 
@@ -65,10 +66,8 @@ class FilePath(TaskPath):
     )
 
 
-class FileQuery(BaseModel):
+class FileQuery(Parameters):
     """Of which run."""
-
-    model_config = ConfigDict(extra="forbid")
 
     replica: int | None = Field(
         default=None, ge=0, description="A replica's number; else the shown one."

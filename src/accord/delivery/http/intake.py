@@ -25,6 +25,7 @@ from accord.delivery.http.requests import parse_json
 from accord.delivery.http.submissions import (
     Encoded,
     RedundancyIn,
+    RequiresIn,
     SourceIn,
     StepIn,
     Submission,
@@ -197,7 +198,7 @@ class Intake:
             data=self._uploads.put_stream(parts.data) if parts.data else None,
             outputs=tuple(task.outputs),
             requires=_requires(task),
-            redundancy=_redundancy(task.redundancy),
+            redundancy=_redundancy(task.redundancy or RedundancyIn()),
             deadline=task.deadline,
         )
         return NewTask(
@@ -368,7 +369,7 @@ def _resolve(step: StepIn, defaults: Limits, caps: Limits, field: str) -> Limits
 
 
 def _requires(task: Submission) -> Requires:
-    given = task.requires
+    given = task.requires or RequiresIn()
     return Requires(
         tags=tuple(given.tags), cpus=given.cpus, memory=given.memory, isolation=given.isolation
     )

@@ -23,8 +23,9 @@ from accord.delivery.http.documents import (
     executor_out,
     judicator_out,
 )
+from accord.delivery.http.parameters import NoQuery
 from accord.delivery.http.problems import PROBLEMS
-from accord.delivery.http.tasks import NoQuery, answer
+from accord.delivery.http.tasks import answer
 
 api = APIBlueprint(
     "nodes",

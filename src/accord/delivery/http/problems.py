@@ -15,10 +15,16 @@ from flask import Flask, Response, make_response, render_template, request
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import (
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+)
 
 from accord import logs
 from accord.core.errors import AccordError, all_errors
+from accord.delivery.http.context import gateway
 
 _log = logs.get("gateway")
 
@@ -158,11 +164,24 @@ def _visible(part: str | int) -> str:
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     code = _CODE_BY_STATUS.get(status, error.name.lower().replace(" ", "_"))
-    response = problem(status, code, error.description or error.name)
+    response = problem(status, code, _advice(error))
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:
             response.headers[name] = value
     return response
+
+
+def _advice(error: HTTPException) -> str:
+    """What to change, where the framework's own description does not say it."""
+    if isinstance(error, RequestEntityTooLarge):
+        largest = gateway().settings.gateway.largest_body
+        return f"The body is too large: at most {largest} bytes are taken. Send less."
+    if isinstance(error, NotFound) and request.routing_exception is error:
+        return "There is nothing at this address. /api/openapi.json lists what there is."
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return f"{request.method} does not work here. There are: {allowed}."
+    return error.description or error.name
 
 
 def _unexpected(error: Exception) -> Response:

@@ -138,8 +138,8 @@ class Submission(_Strict):
     name: Line = ""
     labels: dict[LabelKey, LabelValue] = Field(default={}, max_length=32)
     priority: int = Field(default=0, ge=-100, le=100)
-    requires: RequiresIn = RequiresIn()
-    redundancy: RedundancyIn = RedundancyIn()
+    requires: RequiresIn | None = None
+    redundancy: RedundancyIn | None = None
     deadline: float | None = Field(
         default=None, gt=0, le=365 * 86400, description="Seconds from now."
     )
@@ -161,7 +161,7 @@ _LATER_REDUNDANCY = ("comparator", "homogeneous", "adaptive")
 def check_available(task: Submission) -> None:
     """Refuse what this version does not do. Raises NotYet, naming the field."""
     asked = [name for name in _LATER if getattr(task, name) is not None]
-    policy = task.redundancy
+    policy = task.redundancy or RedundancyIn()
     asked += [f"redundancy.{n}" for n in _LATER_REDUNDANCY if getattr(policy, n) is not None]
     asked += ["network"] if task.network else []
     asked += ["redundancy.min_quorum"] if policy.min_quorum > 1 else []

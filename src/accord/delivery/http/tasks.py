@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from accord.core.errors import Forbidden, Invalid, NotFound
 from accord.core.ids import TaskId, UserName, task_id
@@ -23,6 +23,7 @@ from accord.delivery.http.access import Caller, caller
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, PageOut, TaskOut, page_out, task_out
 from accord.delivery.http.intake import Intake, Parts, idempotency_key, read_submission
+from accord.delivery.http.parameters import NoQuery, Parameters
 from accord.delivery.http.problems import PROBLEMS
 from accord.delivery.http.submissions import Submission
 from accord.delivery.http.uploads import Uploads
@@ -48,26 +49,16 @@ class TaskPath(BaseModel):
     task_id: str = Field(description="The id, 26 letters and digits in any case.")
 
 
-class ReadQuery(BaseModel):
+class ReadQuery(Parameters):
     """How a task is read."""
-
-    model_config = ConfigDict(extra="forbid")
 
     wait: float = Field(
         default=0, ge=0, le=LONGEST_WAIT, description="Seconds to wait for the task's end."
     )
 
 
-class NoQuery(BaseModel):
-    """A call without parameters."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class ListQuery(BaseModel):
+class ListQuery(Parameters):
     """Which tasks to list. All conditions hold together."""
-
-    model_config = ConfigDict(extra="forbid")
 
     user: str | None = Field(
         default=None, description="Only an administrator may name somebody else."
