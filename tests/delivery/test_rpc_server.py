@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from accord.core.errors import AccordError, NameTaken, TooLarge, Unavailable
+from accord.core.errors import AccordError, Invalid, NameTaken, TooLarge, Unavailable
 from accord.core.ids import TaskId
 from accord.delivery.rpc import frames
 from accord.delivery.rpc.binary import CALL, EXCEPTION, Reader, write
@@ -133,6 +133,17 @@ def test_millions_of_empty_elements_are_refused_and_the_connection_goes_on(kind)
         with pytest.raises(Declared) as raised:
             METHODS["report"].response(receive(sock), 1)
         assert isinstance(raised.value.error, TooLarge)
+        assert pinged(sock)
+
+
+@pytest.mark.parametrize("depth", [500, 5_000, 500_000])
+def test_a_deep_document_is_refused_on_a_small_stack(depth):
+    payload = WIRE.Judicator.add_args(tasks=[b"\x81\xa1z" + b"\x91" * depth + b"\xc0"])
+    with serving() as server, raw(server.address) as sock:
+        sock.sendall(framed(write("add", CALL, 1, payload)))
+        with pytest.raises(Declared) as raised:
+            METHODS["add"].response(receive(sock), 1)
+        assert isinstance(raised.value.error, (Invalid, TooLarge))
         assert pinged(sock)
 
 

@@ -277,9 +277,13 @@ def _fields(type_: type, wire: Any) -> list[_Field]:
 
 def _default(field: msgspec.structs.FieldInfo) -> Callable[[], Any]:
     factory: Any = field.default_factory
-    if factory is msgspec.NODEFAULT:
-        return lambda: None if field.default is msgspec.NODEFAULT else field.default
-    return factory  # type: ignore[no-any-return]  # msgspec says Any
+    if factory is not msgspec.NODEFAULT:
+        return factory  # type: ignore[no-any-return]  # msgspec says Any
+    return _none if field.default is msgspec.NODEFAULT else lambda: field.default
+
+
+def _none() -> None:
+    return None
 
 
 def _struct(type_: type) -> Shape:
@@ -349,7 +353,7 @@ def _pair(wire: Any, names: tuple[str, str], shapes: tuple[Shape, Shape]) -> Sha
     def put(value: tuple[Any, Any]) -> Any:
         return wire(**{n: s.put(v) for n, s, v in zip(names, shapes, value, strict=True)})
 
-    fields = [_Field(n, n, s, True, list) for n, s in zip(names, shapes, strict=True)]
+    fields = [_Field(n, n, s, True, _none) for n, s in zip(names, shapes, strict=True)]
     return Shape(put, lambda values: tuple(_taken(fields, values).values()))
 
 

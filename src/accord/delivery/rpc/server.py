@@ -13,6 +13,7 @@ import contextlib
 import resource
 import socket
 import threading
+from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -57,13 +58,14 @@ class Service(Judicator, Connections, Protocol):
 
 
 class _Allowance:
-    """Bytes that large frames share."""
+    """Bytes that large frames share, first come, first served."""
 
     def __init__(self, total: int, patience: float, clock: Clock) -> None:
         self._left = total
         self._patience = patience
         self._clock = clock
         self._changed = threading.Condition()
+        self._queue: deque[object] = deque()
 
     @contextlib.contextmanager
     def share(self, size: int) -> Iterator[None]:
@@ -71,16 +73,25 @@ class _Allowance:
         if size <= SMALL:
             yield
             return
-        with self._changed:
-            while self._left < size:
-                if not self._clock.wait(self._changed, self._patience):
-                    raise TimeoutError("too many large frames at once")
-            self._left -= size
+        self._have(size)
         try:
             yield
         finally:
             with self._changed:
                 self._left += size
+                self._changed.notify_all()
+
+    def _have(self, size: int) -> None:
+        place = object()
+        with self._changed:
+            self._queue.append(place)
+            try:
+                while self._queue[0] is not place or self._left < size:
+                    if not self._clock.wait(self._changed, self._patience):
+                        raise TimeoutError("too many large frames at once")
+                self._left -= size
+            finally:
+                self._queue.remove(place)
                 self._changed.notify_all()
 
 
@@ -271,8 +282,9 @@ class Server:
             self._converse(connection)
         except (Malformed, Refused, TimeoutError) as error:
             self._not_served(connection, str(error))
-        except (Cut, OSError):
-            pass  # the client is gone, which is its right
+        except (Cut, OSError) as error:  # the client is gone, which is its right
+            extra = {"action": "ended", "peer": connection.peer, "why": str(error)}
+            _log.debug("A connection ended", extra=extra)
         finally:
             self._end(connection, hang_ups)
 
