@@ -11,10 +11,13 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import typer.main
 
 from accord import config
+from accord.cli.app import app
 from accord.core import errors, languages, limits
 
 DOCS = Path(__file__).parent
@@ -123,7 +126,41 @@ def presets() -> str:
     return table(["language", "", "file", "compile", "run"], rows)
 
 
+def commands() -> str:
+    """The command line, as its own help has it."""
+    return "\n\n".join(_of_group(typer.main.get_command(app), "accord"))
+
+
+def _of_group(group: Any, path: str) -> list[str]:
+    parts = []
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            parts += _of_group(command, f"{path} {name}")
+        elif not command.hidden:
+            parts.append(_of_command(command, f"{path} {name}"))
+    return parts
+
+
+def _of_command(command: Any, path: str) -> str:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    usage = " ".join(p.name.upper() + ("…" if p.nargs != 1 else "") for p in arguments)
+    rows = [
+        [", ".join(f"`{o}`" for o in p.opts), p.help or ""]
+        for p in command.params
+        if p.param_type_name == "option" and not p.hidden
+    ]
+    about, *examples = re.split(r"\n\s*Examples?:", command.help or "")
+    shown = "".join(f"\n\n```sh\n{_plain(e)}\n```" for e in examples)
+    options = "\n\n" + table(["option", "meaning"], rows) if rows else ""
+    return f"## `{f'{path} {usage}'.strip()}`\n\n{about.strip()}{shown}{options}"
+
+
+def _plain(text: str) -> str:
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip())
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "commands": commands,
     "configuration": configuration,
     "errors": error_codes,
     "limits": limit_values,
