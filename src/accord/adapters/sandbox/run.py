@@ -113,7 +113,7 @@ class Run:
         self._handle(pipes.stdout, lambda fd: self._read(fd, stdout))
         self._handle(pipes.stderr, lambda fd: self._read(fd, stderr))
         if pipes.stdin >= 0:
-            self._feed = _Feed(pipes.source, pipes.stdin, self._poll, self._handlers)
+            self._feed = _Feed(pipes, self._poll, self._handlers)
             self._feed.begin()
 
     def _handle(self, fd: int, handler: Callable[[int], None]) -> None:
@@ -250,7 +250,7 @@ class Run:
         try:
             status, cpu_micros, largest_rss, largest = map(int, self._done.fields)
             os.waitstatus_to_exitcode(status)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise SandboxError("The init of the box gave numbers that make no sense.") from error
         most = (wall + 1.0) * (os.cpu_count() or 1)
         cpu = total.cpu if total.cpu is not None else min(max(0.0, cpu_micros / 1e6), most)
@@ -335,28 +335,30 @@ class _Pipes:
         while self.theirs:
             os.close(self.theirs.pop())
 
+    def end_stdin(self) -> None:
+        """The command's input ends here; may be called twice. Closing a descriptor twice would
+        close whatever another thread has opened under its number meanwhile.
+        """
+        if self.stdin >= 0:
+            os.close(self.stdin)
+            self.stdin = -1
+
     def close(self) -> None:
         self.passed()
-        for fd in (self.stdout, self.stderr, self.stdin):
-            if fd >= 0:
-                try:
-                    os.close(fd)
-                except OSError:  # the feed has closed it at the source's end
-                    continue
+        self.end_stdin()
+        os.close(self.stdout)
+        os.close(self.stderr)
 
 
 class _Feed:
     """Copies the given stdin into the command's, as fast as it is read."""
 
     def __init__(
-        self,
-        source: int,
-        target: int,
-        poll: select.poll,
-        handlers: dict[int, Callable[[int], None]],
+        self, pipes: _Pipes, poll: select.poll, handlers: dict[int, Callable[[int], None]]
     ) -> None:
-        self._source = source
-        self._target = target
+        self._pipes = pipes
+        self._source = pipes.source
+        self._target = pipes.stdin
         self._poll = poll
         self._handlers = handlers
         self._held = b""
@@ -392,4 +394,4 @@ class _Feed:
 
     def _end(self) -> None:
         del self._handlers[self._source], self._handlers[self._target]
-        os.close(self._target)
+        self._pipes.end_stdin()
