@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,23 +95,23 @@ class RunningPlatform:
 
     def get(self, path: str) -> tuple[int, Any]:
         """Status and JSON of a GET; status 0 where nothing answers."""
-        return self._call(urllib.request.Request(self.url + path))
+        return self._call("GET", path, None)
 
     def post(self, path: str, document: Mapping[str, Any]) -> tuple[int, Any]:
         """Status and JSON of a POST; status 0 where nothing answers."""
-        headers = {"Content-Type": "application/json"}
-        body = json.dumps(document).encode()
-        return self._call(urllib.request.Request(self.url + path, body, headers))
+        return self._call("POST", path, json.dumps(document).encode())
 
-    def _call(self, request: urllib.request.Request) -> tuple[int, Any]:
+    def _call(self, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
+        headers = {"Content-Type": "application/json"} if body else {}
+        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=70)
         try:
-            with urllib.request.urlopen(request, timeout=70) as response:
-                return response.status, json.load(response)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
-        except OSError:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        except (OSError, http.client.HTTPException):
             return 0, None
+        finally:
+            connection.close()
 
     def note_processes(self) -> None:
         """Remember every process that belongs to it by now, for ``left``."""

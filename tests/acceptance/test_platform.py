@@ -141,16 +141,19 @@ def test_maintain_keeps_boot_from_restarting_a_service(own):
     own.wait_healthy()
 
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # what is tested is just that
+
+
 def test_it_listens_to_others_only_where_there_is_a_token(tmp_path):
     data = tmp_path / "data"
-    refused = accord("up", "--host", "0.0.0.0", "--port", "0", "--data", str(data))
+    refused = accord("up", "--host", EVERYWHERE, "--port", "0", "--data", str(data))
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
     assert "accord token create" in refused.stderr
 
     made = accord("token", "create", "--user", "ada", "--role", "admin", "--data", str(data))
     secret = made.stdout.strip()
-    open_ = RunningPlatform(data, ["--host", "0.0.0.0"])
+    open_ = RunningPlatform(data, ["--host", EVERYWHERE])
     open_.start()
     try:
         assert open_.get("/api/v1/tasks")[0] == 401

@@ -13,12 +13,7 @@ from accord.client import DEFAULT_URL, Client, Unreachable
 def connect(url: str | None, token: str | None) -> Iterator[Client]:
     """The platform named, else one on this machine's default port."""
     with Client(url, token) as client:
-        if url is None and not _answers(client):
-            raise Failure(
-                f"No platform answers at {DEFAULT_URL}. Start one with: accord up, "
-                "or name one with --url or ACCORD_URL.",
-                UNREACHABLE,
-            )
+        _check(client, url)
         yield client
 
 
@@ -27,6 +22,7 @@ def connect_or_start(url: str | None, token: str | None) -> Iterator[Client]:
     """The platform named, else one on the default port, else a private one for the moment."""
     if url is not None:
         with Client(url, token) as client:
+            _check(client, url)
             yield client
         return
     with Client(DEFAULT_URL, token) as client:
@@ -37,6 +33,14 @@ def connect_or_start(url: str | None, token: str | None) -> Iterator[Client]:
 
     with private_platform() as own, Client(own) as client:
         yield client
+
+
+def _check(client: Client, url: str | None) -> None:
+    """Raise Failure at once where nothing is there; later, a platform may be away for a while."""
+    if not _answers(client):
+        other = "Start one with: accord up, or name one" if url is None else "Name another"
+        message = f"No platform answers at {client.url}. {other} with --url or ACCORD_URL."
+        raise Failure(message, UNREACHABLE)
 
 
 def _answers(client: Client) -> bool:
