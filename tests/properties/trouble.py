@@ -50,8 +50,10 @@ HAPPENINGS: Sequence[tuple[int, str, Mapping[str, Sequence[Any]]]] = (
         "time_passes",
         {"seconds": (2.0, 8.0, 121.0, 3600.0, 20 * 86400.0), "swept": (False, True)},
     ),
-    (1, "cancel", {**_WHICH, **_FAULT}),
+    (1, "cancel", {**_WHICH, "fault": ("", BEFORE, AFTER)}),
     (1, "an_old_message_comes_again", {"which": range(30)}),
+    (1, "a_clone_reports", {"which": range(30), **_END}),
+    (1, "a_number_is_claimed_that_was_seen_before", {**_WHICH, "number": range(4)}),
     (1, "restart", _WHICH),
     (1, "vanish", _WHICH),
     (1, "expire", {**_WHICH, **_FAULT}),
@@ -143,14 +145,26 @@ class Trouble:
             self.cluster.sweep()
 
     def cancel(self, which: int, fault: str) -> None:
-        if which == 0:  # seldom: a cancelled task has little more to show
-            self.cluster.step(self.task(self.steps), lifecycle.CancelRequested(), fault)
+        if which < 2:  # seldom: a cancelled task has little more to show
+            ids = self.cluster.open()
+            self.cluster.step(pick(ids, self.steps), lifecycle.CancelRequested(), fault)
 
     # -- what goes wrong -------------------------------------------------------------------
 
     def an_old_message_comes_again(self, which: int) -> None:
         again = pick(self.cluster.history[::-1], which)
         self.cluster.step(again.task, again.event)
+
+    def a_clone_reports(self, which: int, how: str, stdout: bytes) -> None:
+        """What was reported comes again, in the same name and with other contents."""
+        again = pick(self.cluster.history[::-1], which)
+        self.cluster.step(again.task, self.cluster.ended(again.event, how, stdout))
+
+    def a_number_is_claimed_that_was_seen_before(self, which: int, number: int) -> None:
+        """A judicator goes by a list of what waits that is not of now."""
+        host = pick([h for h in self.cluster.hosts if h.alive], which)
+        event = lifecycle.Claimed(number=number, executor=host.name, session=host.session)
+        self.cluster.step(self.task(which), event)
 
     def restart(self, which: int) -> None:
         self.cluster.restart(pick(self.cluster.gone() or self.cluster.busy(), which))

@@ -18,7 +18,7 @@ from accord.core.assignment import occupied
 from accord.core.assimilation import assimilated
 from accord.core.errors import InvalidTransition
 from accord.core.ids import ExecutorName, SessionId, TaskId
-from accord.core.invariants import check_invariants, check_step, story
+from accord.core.invariants import check_invariants, check_step
 from accord.core.policy import Policy
 from accord.core.replica import (
     ErrorClass,
@@ -186,7 +186,10 @@ def decide(task: Task, event: Event, now: float, policy: Policy) -> Decision:
     taken = handler(task, event, now, policy)
     if isinstance(taken, str):
         return Decision(task=task, refused=taken)
-    after = _settle(taken, now, policy)
+    if isinstance(event, Claimed):  # a claim says nothing of what else the task needs (S1)
+        after = transition.schedule(taken, now, policy)
+    else:
+        after = _settle(taken, now, policy)
     if after is task:
         return Decision(task=task)
     check_invariants(after)
@@ -388,18 +391,13 @@ _STAGES: tuple[Callable[[Task, float, Policy], Task], ...] = (
     transition.conclude,
     transition.schedule,
 )
-_MOST_ROUNDS = 10
+"""In this order one pass suffices: none makes work for one before it."""
 
 
 def _settle(task: Task, now: float, policy: Policy) -> Task:
-    """Run the stages until none of them changes anything."""
-    for _ in range(_MOST_ROUNDS):
-        before = task
-        for stage in _STAGES:
-            task = stage(task, now, policy)
-        if task is before:
-            return task
-    raise InvalidTransition("The stages do not come to rest.", task=task.id, story=story(task))
+    for stage in _STAGES:
+        task = stage(task, now, policy)
+    return task
 
 
 def _effects(before: Task, after: Task, event: Event) -> tuple[Effect, ...]:

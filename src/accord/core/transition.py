@@ -1,9 +1,9 @@
 """The transitioner: rules T1-T17 as small stages, each a function of the task as it is.
 
 A stage looks at what is, never at what happened, so that whoever finds a task half-way (after a
-crash, after a lost race) brings it to the same end. ``lifecycle.decide`` runs them after every
-event, again and again until none of them changes anything. Each returns the very object that it
-was given where it has nothing to do.
+crash, after a lost race) brings it to the same end. ``lifecycle.decide`` runs them, in their
+order, after every event. Each returns the very object that it was given where it has nothing to
+do.
 
 Not here because Accord has no such thing: T8 (platform commitment), T16 (dead in practice: after
 T2 no time that is waited for lies in the past). T1 and T14 are the retention of files.

@@ -329,6 +329,14 @@ def test_t9_all_attempts_together_are_bounded() -> None:
     assert (status_of(task), reason_of(task)) == (Status.FAILED, Reason.TOO_MANY_REPLICAS)
 
 
+def test_t9_no_more_is_made_than_there_is_room_for() -> None:
+    gone = (over(0, Outcome.NO_REPLY), sent(1))
+    two = {"min_quorum": 2, "target_replicas": 2, "max_total_replicas": 3}
+    task = after(a_task(replicas=gone, transition_time=NOW, **two), Lost(executor=E1))
+    assert [r.number for r in task.replicas] == [0, 1, 2]
+    assert task.error_mask == 0
+
+
 # -- lost ----------------------------------------------------------------------------------
 
 
