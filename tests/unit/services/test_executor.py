@@ -483,6 +483,14 @@ def test_a_box_that_does_not_hold_runs_nothing(platform):
     assert platform.judicator.executors() == []
 
 
+def test_the_heart_beats_each_third_of_a_lease_with_nothing_to_tell(platform):
+    polls, pushes = platform.line(), platform.line()
+    platform.executor({}, polls=polls, pushes=pushes, lease=0.15, poll=PATIENCE)
+    pushes.wait_for(lambda: len(pushes.answered) >= 3)  # not held up by the first poll either
+    assert polls.sent[0].hello is not None
+    assert all(not (r.complete or r.progress or r.output) for r, _ in pushes.answered)
+
+
 # -- live output and phases --------------------------------------------------------------
 
 
