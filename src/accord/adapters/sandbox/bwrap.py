@@ -7,6 +7,7 @@ import itertools
 import os
 import select
 import signal
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -33,6 +34,9 @@ _EMPTY_TIMEOUT = 30.0
 _TEST_DISK = 16 << 20
 _DEEPEST_ARCHIVE = 32
 _MOST_LISTED = 100_000
+_LONGEST_COMMAND = 6 << 20
+"""Bytes of argv and environment: more than that no Linux takes."""
+_LONGEST_PATH = 64 << 10
 
 
 class BwrapSandbox:
@@ -212,7 +216,7 @@ class BwrapBox:
         matches = matcher(globs)
         for path, size in self._listed(matches):
             fits = max_files > 0 and size <= max_bytes
-            opened = self._opened(path) if size >= 0 and fits else None
+            opened = self._opened(path, size) if size >= 0 and fits else None
             if opened is None:
                 yield os.fsencode(path).decode("utf-8", "replace")
                 continue
@@ -230,15 +234,15 @@ class BwrapBox:
             for _ in range(_MOST_LISTED + 1):
                 frame = self._box.wire.recv()
                 frame.close()
-                if frame.verb != b"file" or len(frame.fields) != 2:
+                if frame.verb == b"end":
                     break
-                path = os.fsdecode(frame.fields[0])
+                path, size = _listed_file(frame)
                 if matches(path):
-                    found.append((path, int(frame.fields[1])))
+                    found.append((path, size))
         return sorted(found)
 
-    def _opened(self, path: str) -> int | None:
-        """A descriptor of a regular file; None where it is not one (any more)."""
+    def _opened(self, path: str, size: int) -> int | None:
+        """A descriptor of a regular file of that size; None where it is not one (any more)."""
         try:
             path.encode()
         except UnicodeEncodeError:
@@ -246,10 +250,13 @@ class BwrapBox:
         with self._talking():
             self._box.wire.send(b"open", _encoded(path))
             frame = self._box.wire.recv()
-        if frame.verb != b"ok" or len(frame.fds) != 1:
+        about = os.fstat(frame.fds[0]) if frame.verb == b"ok" and frame.fds else None
+        if about is None or not stat.S_ISREG(about.st_mode) or about.st_size != size:
             frame.close()
             return None
-        return frame.fds.pop()
+        fd = frame.fds.pop()
+        frame.close()
+        return fd
 
     # -- the end -------------------------------------------------------------------------
 
@@ -322,6 +329,8 @@ def _check_command(command: Command) -> None:
     words = (*command.argv, *command.env, *command.env.values())
     if not command.argv or any("\0" in word for word in words):
         raise Invalid("A command needs a program, and no NUL anywhere.", field="command")
+    if sum(len(os.fsencode(word)) + 8 for word in words) > _LONGEST_COMMAND:
+        raise Invalid("Arguments and environment are too long; use stdin.", field="command")
     if any("=" in name or not name for name in command.env):
         raise Invalid("The name of a variable must not be empty nor hold '='.", field="env")
 
@@ -351,6 +360,13 @@ def _encoded(path: str) -> bytes:
 def _text(answer: Frame) -> str:
     """What the init says, which a stranger's program may have had a hand in."""
     return b" ".join(answer.fields)[:1000].decode("utf-8", "replace")
+
+
+def _listed_file(frame: Frame) -> tuple[str, int]:
+    """A path and its size, as the init tells them. Raises Broken where that makes no sense."""
+    if frame.verb != b"file" or len(frame.fields) != 2 or len(frame.fields[0]) > _LONGEST_PATH:
+        raise Broken("no list of files")
+    return os.fsdecode(frame.fields[0]), int(frame.fields[1])
 
 
 def _chunks(fd: int, size: int) -> Iterator[bytes]:

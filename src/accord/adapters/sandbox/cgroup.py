@@ -163,7 +163,7 @@ class _V1Meter:
     def attach(self, pid: int) -> None:
         _attach(self._groups, pid)
 
-    def sample(self, files: int) -> Sample:
+    def sample(self, files: int, shared: int) -> Sample:  # noqa: ARG002 - shmem has it
         stat = dict(line.split(" ") for line in self._memory.read("memory.stat").splitlines())
         memory = _charged(int(stat["rss"]), int(stat.get("shmem", 0)), files)
         self._peak = max(self._peak, memory)
@@ -224,7 +224,7 @@ class _V2Meter:
     def attach(self, pid: int) -> None:
         _attach(self._groups, pid)
 
-    def sample(self, files: int) -> Sample:
+    def sample(self, files: int, shared: int) -> Sample:  # noqa: ARG002 - shmem has it
         stat = dict(line.split(" ") for line in self._group.read("memory.stat").splitlines())
         memory = _charged(int(stat["anon"]), int(stat["shmem"]), files)
         self._peak = max(self._peak, memory)

@@ -214,7 +214,6 @@ def _child(wire: Wire, request: _Request) -> None:
         os.setsid()
         _take_fds(wire, request)
         _as_a_fresh_process()
-        os.fchdir(request.folder.fd)
         for number, soft, hard in request.rlimits:
             hard_now = resource.getrlimit(number)[1]
             if hard_now != resource.RLIM_INFINITY:
@@ -222,6 +221,7 @@ def _child(wire: Wire, request: _Request) -> None:
             resource.setrlimit(number, (soft, hard))
         wire.send(b"ready")
         wire.recv()
+        os.fchdir(request.folder.fd)  # fails where an earlier step has shut the folder
         code = _exec(request)
     except BaseException as error:  # noqa: BLE001 - the child of a fork has nobody to raise to
         os.write(2, f"accord: the program could not be started: {error}\n".encode())

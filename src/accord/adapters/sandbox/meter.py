@@ -41,8 +41,10 @@ class Meter(Protocol):
     def attach(self, pid: int) -> None:
         """Begin with this process and all that it will start. Raises SandboxError."""
 
-    def sample(self, files: int) -> Sample:
-        """What is used now; ``files`` bytes of memory are the box's own files."""
+    def sample(self, files: int, shared: int) -> Sample:
+        """What is used now. Of memory, ``files`` bytes are the work directory and /tmp, which do
+        not count, and ``shared`` bytes are in /dev/shm, which do.
+        """
 
     def finish(self) -> Total:
         """The whole of it, and forget it; called once all processes are dead."""

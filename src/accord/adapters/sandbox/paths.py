@@ -63,7 +63,7 @@ class Folder:
                 os.unlink(parts[-1], dir_fd=above)
             except FileNotFoundError:
                 pass
-            except (IsADirectoryError, PermissionError) as error:
+            except IsADirectoryError as error:
                 raise BadPath("is a folder") from error
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(parts[-1], flags, 0o600, dir_fd=above)

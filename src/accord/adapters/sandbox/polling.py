@@ -46,7 +46,7 @@ class _TreeMeter:
     def attach(self, pid: int) -> None:
         """Everything below the init is the command's."""
 
-    def sample(self, files: int) -> Sample:  # noqa: ARG002 - files are not in what is counted
+    def sample(self, files: int, shared: int) -> Sample:  # noqa: ARG002 - files are not in what is counted
         cpu = self._reaped() - self._reaped_before
         memory = count = 0
         pids = list(descendants(self._init))
@@ -58,6 +58,7 @@ class _TreeMeter:
                 memory += _private(pid)
         if memory > self._limits.memory:
             memory = sum(map(_proportional, pids))
+        memory += shared
         self._peak = max(self._peak, memory)
         self._most = max(self._most, count)
         return Sample(cpu=cpu, memory=memory, processes=count)

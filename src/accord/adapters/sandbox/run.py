@@ -149,7 +149,8 @@ class Run:
         pause = _SAMPLES[0] if now - self._began < _SAMPLES[1] * 10 else _SAMPLES[1]
         self._next_sample = now + pause
         files, too_many = self._files()
-        sample = self._meter.sample(files)
+        shared = _used(os.fstatvfs(self._box.roots[2]))
+        sample = self._meter.sample(files, shared)
         if too_many:
             self._over("disk")
         elif sample.out_of_memory or sample.memory > self._limits.memory:
@@ -164,7 +165,7 @@ class Run:
         used = files = 0
         for root in self._box.roots[:2]:
             about = os.fstatvfs(root)
-            used += (about.f_blocks - about.f_bfree) * about.f_frsize
+            used += _used(about)
             files += about.f_files - about.f_ffree
             if about.f_bfree == 0:
                 self._hit.add("disk")
@@ -264,6 +265,10 @@ _ORDER = ("memory", "output", "file", "disk", "cpu", "wall", "processes")
 
 def _first(hit: set[str]) -> str | None:
     return next((limit for limit in _ORDER if limit in hit), None)
+
+
+def _used(about: os.statvfs_result) -> int:
+    return (about.f_blocks - about.f_bfree) * about.f_frsize
 
 
 def _rlimits(limits: Limits, *, counted: bool) -> list[str]:

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LARGEST_FRAME = 4 << 20
+LARGEST_FRAME = 8 << 20
 """Bytes; more than the kernel takes as argv and environment of one program."""
 LARGEST_CHUNK = 64 << 10
 """Bytes of a file in one frame."""
