@@ -274,7 +274,7 @@ def test_every_answer_carries_the_security_headers(shared: Site, path: str) -> N
     assert "frame-ancestors 'none'" in policy
     assert ("'unsafe-inline'" in policy) == (path == "/api/swagger")
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Referrer-Policy"] == "same-origin"
     assert "Access-Control-Allow-Origin" not in headers
 
 

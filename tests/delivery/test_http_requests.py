@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, Response, jsonify, request
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest
 from werkzeug.test import EnvironBuilder
 
@@ -131,7 +132,7 @@ def _chunked(read: _Chunks | None, environ: dict[str, Any] | None = None) -> tup
     def size() -> str:
         return str(len(request.get_data()))
 
-    builder = EnvironBuilder(method="POST", headers={"Transfer-Encoding": "chunked"})
+    builder = EnvironBuilder(method="POST", headers=Headers({"Transfer-Encoding": "chunked"}))
     given: dict[str, Any] = {**builder.get_environ(), "wsgi.input": io.BytesIO(), **(environ or {})}
     given.pop("CONTENT_LENGTH", None)
     status: list[str] = []

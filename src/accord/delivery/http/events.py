@@ -62,7 +62,7 @@ _STREAM: ResponseDict = {
 
 @api.get("/<task_id>/events", responses=_STREAM)
 def events(path: TaskPath, query: EventsQuery) -> Response:
-    """Follow a task: ``state`` (its summary), ``output`` (a piece), ``done`` (the last one)."""
+    """Follow a task: 'state' (its summary), 'output' (a piece), 'done' (the last one)."""
     id_ = read(path.task_id).task.id
     judicator = gateway().judicator
     cursor = request.headers.get("Last-Event-ID") or query.last_event_id

@@ -107,7 +107,7 @@ def execute_get(query: ExecuteFields) -> Response:
 
 @api.post("/execute", responses=_ANSWERS, openapi_extensions=_FIELDS_BODY)
 def execute_post(query: ExecuteFields) -> Response:
-    """Run the code in the form field ``code``, or in a text/plain body, and answer alike."""
+    """Run the code in the form field 'code', or in a text/plain body, and answer alike."""
     return _execute(_posted(request, query))
 
 
@@ -168,7 +168,7 @@ def _as_json(fields: ExecuteFields) -> bool:
 
 
 def _await(task: Task, wait: float) -> TaskView:
-    """The task at its end, or after ``wait`` seconds."""
+    """The task at its end, or after 'wait' seconds."""
     services = gateway()
     deadline = services.clock.monotonic() + wait
     left = wait

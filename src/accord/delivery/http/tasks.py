@@ -232,7 +232,7 @@ def known_id(text: str) -> TaskId:
 
 
 def read(text: str, wait: float = 0.0) -> TaskView:
-    """A task that the caller may see, at its end or after ``wait`` seconds. Raises NotFound."""
+    """A task that the caller may see, at its end or after 'wait' seconds. Raises NotFound."""
     who = caller()
     id_ = known_id(text)
     judicator = gateway().judicator
@@ -252,7 +252,7 @@ def read_to_change(text: str) -> TaskView:
 
 @api.get("/<task_id>", responses={200: TaskOut})
 def get(path: TaskPath, query: ReadQuery) -> Response:
-    """Read a task; with ``wait`` at its end, or after that many seconds."""
+    """Read a task; with 'wait' at its end, or after that many seconds."""
     return shown(read(path.task_id, query.wait))
 
 

@@ -36,6 +36,11 @@
     if (atEnd) pane.scrollTop = pane.scrollHeight;
   }
 
+  async function explain() {
+    const answer = await fetch(live.dataset.explain);
+    if (answer.ok) document.getElementById("why").textContent = (await answer.json()).explanation;
+  }
+
   const source = new EventSource(live.dataset.events);
   source.addEventListener("output", (event) => {
     const piece = JSON.parse(event.data);
@@ -51,6 +56,7 @@
     const state = JSON.parse(event.data);
     const badge = status.firstElementChild;
     badge.textContent = state.status.replaceAll("_", " ");
+    explain();
   });
   source.addEventListener("done", () => {
     source.close();
