@@ -83,31 +83,29 @@ class Leadership:
     def step(self) -> float:
         """Announce, then renew the term or campaign for the next; seconds until the next step."""
         self._registry.announce(self._member, self._ttl)
-        began = self._clock.monotonic()
-        won = self._hold(self._term) or self._campaign()
-        if won:
-            with self._lock:
-                self._trusted_until = began + self._ttl * (1 - MARGIN)
+        if not self._renew():
+            self._campaign()
         return self._ttl / 3
 
-    def _hold(self, term: int | None) -> bool:
+    def _renew(self) -> bool:
+        term, began = self._term, self._clock.monotonic()
         if term is None:
             return False
-        if self._registry.renew(self._member.name, term, self._ttl):
-            return True
-        with self._lock:
-            self._term = None
-        _log.warning("The term was lost", extra={"action": "term_lost", "term": term})
-        return False
+        held = self._registry.renew(self._member.name, term, self._ttl)
+        self._trust(term if held else None, began)
+        if not held:
+            _log.warning("The term was lost", extra={"action": "term_lost", "term": term})
+        return held
 
-    def _campaign(self) -> bool:
+    def _campaign(self) -> None:
         began = self._clock.monotonic()
         term = self._registry.campaign(self._member.name, self._ttl)
-        if term is None:
-            return False
+        self._trust(term, began)
+        if term is not None:
+            _log.info("A term began", extra={"action": "term_began", "term": term})
+            self._gained()
+
+    def _trust(self, term: int | None, began: float) -> None:
         with self._lock:
             self._term = term
             self._trusted_until = began + self._ttl * (1 - MARGIN)
-        _log.info("A term began", extra={"action": "term_began", "term": term})
-        self._gained()
-        return True

@@ -892,6 +892,7 @@ class Reader:
             assert chunk.offset == len(self.streams.get(key, b"")), "each byte once, in order"
             self.streams[key] = self.streams.get(key, b"") + chunk.data
         if news.view is not None:
+            assert news.done or not news.view.status.done, "the final view comes last"
             self.statuses.append(news.view.status)
         self.cursor, self.done = news.cursor, news.done
         return bool(news.chunks or news.view or news.done)

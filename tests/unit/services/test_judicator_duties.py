@@ -145,6 +145,7 @@ def test_an_executor_whose_both_connections_broke_is_lost_sooner(world: World) -
 def test_one_connection_that_broke_or_was_renewed_loses_nobody(world: World) -> None:
     machine = world.machine()
     _open(world, machine, "poll", "push")
+    world.pass_time(1, machine)
     _close(world, machine, "poll")
     world.pass_time(6)
     assert world.executor().state is ExecutorState.ONLINE

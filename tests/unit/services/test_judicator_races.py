@@ -210,6 +210,24 @@ def test_what_is_claimed_for_an_executor_that_was_lost_meanwhile_is_given_back(
     assert world.status(task) is not Status.RUNNING
 
 
+def test_polls_of_one_judicator_do_not_race_for_the_head_of_the_queue(world: World) -> None:
+    first, second = world.machine("first"), world.machine("second")
+    world.judicator.add([a_new(), a_new()])
+    inside, go_on = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        inside.set()
+        go_on.wait(30)
+
+    world.store.before["apply"] = pause
+    slow = Call(partial(first.poll, vacant=1))
+    assert inside.wait(30)
+    (quick,) = second.poll(vacant=1).assign
+    go_on.set()
+    (given,) = slow.answer().assign
+    assert given.task.id != quick.task.id
+
+
 # -- lost races and failing stores -------------------------------------------------------
 
 
