@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,16 @@ from accord.testing.clock import FakeClock
 class TestMemoryBlobs(BlobsSuite):
     def open_blobs(self, clock):
         return MemoryBlobs(clock)
+
+
+class PutFirst(FileBlobs):
+    """Another puts the blob again between a sweep's look at it and its removal."""
+
+    @contextmanager
+    def _lock(self):
+        FileBlobs(self._root, self._clock).put([b"hello"])
+        with super()._lock():
+            yield
 
 
 class TestFileBlobs(BlobsSuite):
@@ -72,6 +83,13 @@ class TestFileBlobs(BlobsSuite):
 
         digest, _ = self.blobs.put(chunks())
         assert self.blobs.size(digest) == len(b"slow upload")
+
+    def test_a_blob_that_is_renewed_before_it_can_be_removed_is_kept(self):
+        digest = self.put(b"hello")
+        self.clock.advance(GRACE + 1)
+        late = PutFirst(self.folder / "blobs", self.clock)
+        assert late.sweep([], self.clock.now(), GRACE) == 0
+        assert self.blobs.size(digest) == 5
 
     def test_strange_files_are_left_alone(self):
         strange = self.folder / "blobs" / "README"

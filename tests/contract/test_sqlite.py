@@ -14,7 +14,7 @@ import pytest
 from accord.adapters.embedded import SqliteStore, database
 from accord.adapters.embedded.database import connect, migrate, migrations
 from accord.adapters.embedded.writer import Writer
-from accord.core.errors import AccordError, Corrupt, Unavailable
+from accord.core.errors import AccordError, Corrupt, NotDone, Unavailable
 from accord.core.ids import TaskId
 from accord.core.search import Query
 from accord.testing.clock import FakeClock
@@ -205,6 +205,18 @@ def test_a_failing_write_fails_alone(recorder):
     assert isinstance(outcomes[2].__cause__, sqlite3.IntegrityError)
     rows = recorder.writer.do(lambda db: db.execute("SELECT n FROM t ORDER BY n").fetchall())
     assert rows == [(1,), (2,), (3,)]
+
+
+def test_what_a_failing_write_has_written_is_undone(recorder):
+    def half(db):
+        db.execute("INSERT INTO t VALUES (7)")
+        raise NotDone
+
+    answers = recorder.queued(recorder.insert(1), half, recorder.insert(2))
+    recorder.release()
+    assert [type(answer()) for answer in answers] == [int, NotDone, int]
+    rows = recorder.writer.do(lambda db: db.execute("SELECT n FROM t ORDER BY n").fetchall())
+    assert rows == [(1,), (2,)]
 
 
 def test_a_commit_that_fails_fails_all_of_its_group(recorder):
