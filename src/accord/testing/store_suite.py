@@ -15,7 +15,7 @@ from accord.core.executor import Executor, ExecutorState
 from accord.core.ids import Digest, ExecutorName, SessionId, TaskId, TokenId, UserName
 from accord.core.index import index_of
 from accord.core.replica import Content, Phase, Replica, Result, StepResult, Verdict
-from accord.core.search import Page, Query
+from accord.core.search import TOTAL_CEILING, Page, Query
 from accord.core.status import Status
 from accord.core.task import Stage, Task
 from accord.core.user import Role, Token, User
@@ -300,6 +300,18 @@ class StoreSuite:
         page = self.store.search(Query(limit=2, cursor=task_id(4)))
         assert (page.total, len(page.items)) == (7, 2)
 
+    def test_the_total_is_exact_up_to_the_ceiling_and_beyond_it_says_more(self) -> None:
+        for first in range(0, TOTAL_CEILING, 1000):
+            self.store.add([task(n) for n in range(first, first + 1000)])
+        for query in (Query(), Query(user=UserName("alice"), status=(Status.PENDING,))):
+            page = self.store.search(query)
+            assert (page.total, page.more_than_total) == (TOTAL_CEILING, False)
+        self.store.add([task(TOTAL_CEILING, labels={"a": "b"})])
+        for query in (Query(), Query(status=(Status.PENDING, Status.SUCCESS))):
+            page = self.store.search(query)
+            assert (page.total, page.more_than_total) == (TOTAL_CEILING, True)
+        assert self.store.search(Query(labels={"a": "b"})).total == 1
+
     def test_pages_show_each_task_once_while_others_are_added_and_purged(self) -> None:
         self.store.add([task(n) for n in range(10, 60)])
         seen, cursor = [], None
@@ -355,6 +367,34 @@ class StoreSuite:
         assert self.store.search(Query(labels={"app": "x"}, limit=1, cursor=task_id(4))).next == (
             task_id(2)
         )
+
+    def test_labels_may_be_any_text(self) -> None:
+        texts = [
+            'a"b',
+            "it's",
+            "x\\y",
+            "new\nline",
+            "ü \N{SNOWMAN} \U0001f600",
+            "",
+            "a.b[0]",
+            "{}",
+            "%",
+        ]
+        self.store.add([task(n, labels={text: text}) for n, text in enumerate(texts, start=1)])
+        for n, text in enumerate(texts, start=1):
+            assert self.search(labels={text: text}) == [n]
+        self.store.purge([task_id(n) for n in range(1, 10)])
+        self.store.add([task(20)])
+        for text in texts:
+            assert self.search(labels={text: text}) == []
+
+    def test_executors_may_have_any_name(self) -> None:
+        names = [ExecutorName(text) for text in ('a"b', "it's", "x\\y", "ü@host", "a,b")]
+        self.store.add([task(n, replicas=(running(name),)) for n, name in enumerate(names)])
+        for n, name in enumerate(names):
+            assert ids(self.store.held_by(name)) == [task_id(n)]
+        self.store.apply([succeeded(n) for n in range(len(names))])
+        assert [self.store.held_by(name) for name in names] == [[]] * len(names)
 
     def test_search_since_and_until(self) -> None:
         self.store.add([task(n) for n in (1, 2, 3)])
