@@ -1,0 +1,187 @@
+"""The website as a person meets it: a real browser, a real platform, a program that runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from .platforms import RunningPlatform
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 40_000  # milliseconds
+
+# It prints, then goes on when the test cancels or its input ends: no sleep decides what is seen.
+LIVE = """
+import sys, time
+print("first <b>line</b>", flush=True)
+print("a warning", file=sys.stderr, flush=True)
+deadline = time.monotonic() + 20
+while time.monotonic() < deadline:
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; where it is absent the tests are skipped, but fail under CI."""
+    if not CHROMIUM.exists():
+        told = f"{CHROMIUM} is not there: make deps-system installs it"
+        if os.environ.get("CI"):
+            pytest.fail(told)
+        pytest.skip(told)
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Browser, platform: RunningPlatform) -> Iterator[Page]:
+    """A page of the platform's site. Whatever the console says of an error fails the test."""
+    context = browser.new_context(base_url=platform.url)
+    context.set_default_timeout(PATIENCE)
+    opened = context.new_page()
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda said: errors.append(said.text) if _faulty(said) else None)
+    yield opened
+    context.close()
+    assert errors == []
+
+
+def _faulty(said: ConsoleMessage) -> bool:
+    """Whether a script or the policy failed; a refused form is told by its page."""
+    return said.type == "error" and not said.text.startswith("Failed to load resource")
+
+
+def submit(page: Page, source: str, **fields: str) -> None:
+    page.goto("/submit")
+    page.get_by_label("Language").select_option("python")
+    page.get_by_label("Source").fill(source)
+    for label, value in fields.items():
+        page.get_by_label(label, exact=False).fill(value)
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.wait_for_url("**/tasks/*", wait_until="commit")
+
+
+def test_a_program_is_submitted_and_its_result_is_seen(page: Page) -> None:
+    submit(page, "print('got', input(), 6 * 7)\n", Input="some input")
+    page.locator("#verdict").wait_for()
+    assert page.locator("#status").inner_text() == "success"
+    assert page.get_by_label("Output (stdout)").inner_text() == "got some input 42\n"
+
+
+def test_output_is_seen_while_the_program_runs_and_cancel_ends_it(page: Page) -> None:
+    submit(page, LIVE)
+    live = page.locator("#live-output")
+    live.get_by_text("first <b>line</b>").wait_for()
+    live.get_by_text("a warning").wait_for()
+    page.locator("#why", has_text="unning").wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    page.locator("#status", has_text="cancelled").wait_for()
+
+
+def test_a_task_is_found_in_the_list(page: Page) -> None:
+    submit(page, "raise SystemExit(3)\n", Name="to be found")
+    page.locator("#verdict").wait_for()
+    page.goto("/tasks?status=run_failed")
+    page.get_by_label("Name or id").fill("to be found")
+    page.get_by_role("button", name="Show").click()
+    page.get_by_role("link", name="to be found").first.click()
+    assert "exit code 3" in page.locator("main").inner_text()
+
+
+def test_a_wrong_form_keeps_what_was_typed(page: Page) -> None:
+    page.goto("/submit")
+    page.get_by_label("Source").fill("\n  indented = 1\n")
+    page.get_by_label("Time, s").evaluate("field => { field.type = 'text'; field.value = 'soon' }")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("alert").wait_for()
+    assert page.get_by_label("Source").input_value() == "\n  indented = 1\n"
+
+
+def test_executors_show_the_machine(page: Page) -> None:
+    page.goto("/executors")
+    shown = page.locator("main").inner_text()
+    assert "online" in shown
+    assert "Python 3" in shown
+
+
+@pytest.mark.parametrize("path", ["/submit", "/tasks", "/executors", "/api/swagger"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_it_without_scrolling_sideways(
+    browser: Browser, platform: RunningPlatform, path: str, scheme: Any
+) -> None:
+    size = {"width": 360, "height": 740}
+    with browser.new_context(base_url=platform.url, viewport=size, color_scheme=scheme) as context:  # type: ignore[arg-type]  # a plain dict does
+        phone = context.new_page()
+        phone.goto(path)
+        wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert phone.evaluate(wider) == 0
+        if path != "/api/swagger":
+            theme = phone.evaluate("document.documentElement.dataset.bsTheme")
+            assert theme == scheme
+
+
+def test_another_site_cannot_run_code_through_the_browser(
+    browser: Browser, platform: RunningPlatform
+) -> None:
+    before = httpx.get(f"{platform.url}/api/v1/tasks").json()["total"]
+    target = f"{platform.url}/execute?code=print(1)"
+    attack = f"""
+        <img src="{target}"><iframe src="{target}"></iframe>
+        <form id="f" method="post" action="{platform.url}/submit" target="_self">
+        <input name="language" value="python"><input name="source" value="print(1)"></form>
+        <script>fetch("{target}", {{mode: "no-cors"}}).finally(() => f.submit())</script>
+    """
+    with browser.new_context() as context:
+        evil = context.new_page()
+        evil.route(
+            "http://evil.example/",
+            lambda route: route.fulfill(body=attack, content_type="text/html"),
+        )
+        evil.goto("http://evil.example/")
+        evil.wait_for_url(f"{platform.url}/submit")
+        assert "another web site" in evil.locator("body").inner_text()
+    assert httpx.get(f"{platform.url}/api/v1/tasks").json()["total"] == before
+
+
+def all_at_once(calls: Sequence[Callable[[], bool]]) -> list[bool]:
+    """What the calls answer, each made on a thread of its own."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
+
+
+def test_a_hundred_clients_wait_and_follow_at_once(platform: RunningPlatform) -> None:
+    source = "import time\nfor n in range(4):\n    print(n, flush=True)\n    time.sleep(0.5)\n"
+    task = {"language": "python", "source": source}
+    where = httpx.post(f"{platform.url}/api/v1/tasks", json=task).json()["links"]
+
+    def wait() -> bool:
+        answer = httpx.get(f"{platform.url}{where['self']}?wait=60", timeout=90)
+        return bool(answer.json()["status"] == "success")
+
+    def follow() -> bool:
+        text = httpx.get(f"{platform.url}{where['events']}", timeout=90).text
+        return "event: done" in text and text.count("event: output") >= 1
+
+    assert all(all_at_once([wait, follow] * 50))
