@@ -68,7 +68,7 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The box."""
 
     kind: str = "bwrap"
-    """``bwrap``, or ``none``: no box at all, which must be asked for in so many letters."""
+    """How programs are boxed. There is ``bwrap``; a machine that cannot have it runs nothing."""
     bwrap: str = ""
     """Path of bubblewrap; empty: on PATH, else the one that came with the package."""
     mounts: tuple[Mount, ...] = ()

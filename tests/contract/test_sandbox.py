@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -258,12 +260,13 @@ def remains(made):
         "spawner's mounts": len(
             Path(f"/proc/{made._spawner._process.pid}/mountinfo").read_text().splitlines()
         ),
-        "files": sorted(p.name for p in Path("/tmp").glob("accord-selftest*")),
+        "files": list(Path(tempfile.gettempdir()).iterdir()),
     }
 
 
 @pytest.mark.parametrize("kind", ["auto", "poll"])
-def test_two_hundred_boxes_leave_nothing_behind(kind):
+def test_two_hundred_boxes_leave_nothing_behind(kind, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     made = make(cgroup=kind)
     try:
         with opened(made) as box:
@@ -284,6 +287,41 @@ def test_two_hundred_boxes_leave_nothing_behind(kind):
         assert remains(made) == before
     finally:
         made.close()
+
+
+EXECUTOR = """
+import os, threading
+from accord.adapters.sandbox.bwrap import BwrapSandbox
+from accord.adapters.system import SystemClock
+from accord.config import SandboxSettings
+from accord.core.limits import Limits
+from accord.ports.sandbox import Command
+made = BwrapSandbox(SandboxSettings(), SystemClock())
+box = made.open(0, 1 << 20)
+argv = ("bash", "-c", "setsid sleep 1000 & echo; sleep 1000")
+command = Command(argv=argv, env={"PATH": "/usr/bin:/bin"}, limits=Limits())
+box.run(command, lambda data: os.write(1, b"up"), print, threading.Event())
+"""
+
+
+def test_a_killed_executor_leaves_no_process_and_no_group():
+    executor = subprocess.Popen([sys.executable, "-c", EXECUTOR], stdout=subprocess.PIPE)
+    try:
+        assert executor.stdout is not None
+        assert executor.stdout.read(2) == b"up"
+        pidfds = [os.pidfd_open(pid) for pid in descendants(executor.pid)]
+        assert len(pidfds) >= 5  # spawner, bubblewrap, init, shell, two that sleep
+        started = cgroup.start_time(executor.pid)
+    finally:
+        executor.kill()
+        executor.communicate()
+    assert all(bwrap._event(fd, 10.0) for fd in pidfds)
+    for fd in pidfds:
+        os.close(fd)
+    made = make()  # whose start looks for what was left
+    made.close()
+    for base in getattr(made._accounting, "_bases", ()):
+        assert list(base.glob(f"accord-*-{executor.pid}-{started}-*")) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user has no control groups here")
@@ -348,6 +386,11 @@ def test_what_keeps_a_box_from_starting_is_told_with_its_remedy(said, remedy, tm
 def test_a_uid_of_root_is_refused():
     with pytest.raises(SandboxError, match="first_uid"):
         BwrapSandbox(SETTINGS, SystemClock(), 0)
+
+
+def test_a_kind_of_box_that_is_not_there_is_refused():
+    with pytest.raises(SandboxError, match=r"sandbox\.kind"):
+        make(kind="none")
 
 
 def test_an_accounting_that_cannot_be_had_is_refused():

@@ -45,6 +45,8 @@ class BwrapSandbox:
     """
 
     def __init__(self, settings: SandboxSettings, clock: Clock, first_uid: int = 200_000) -> None:
+        if settings.kind != "bwrap":
+            raise SandboxError(f"sandbox.kind is {settings.kind!r}, but there is only 'bwrap'.")
         if first_uid <= 0:
             raise SandboxError("executor.first_uid must be above 0: no program runs as root.")
         self._settings = settings

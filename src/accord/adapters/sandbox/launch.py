@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import _socket
+import contextlib
 import os
 import platform
 import select
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -305,7 +307,9 @@ def _greeted(ours: socket.socket, child: Child, stderr: int, uid: int) -> Starte
         hello = _hello(wire, uid)
         pidfd = os.pidfd_open(hello.pid)
     except (Broken, OSError) as error:
-        wire.socket.close()  # which ends the init, if there is one
+        wire.socket.close()
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
         why = _said(stderr)
         os.close(stderr)
         os.close(child.pidfd)

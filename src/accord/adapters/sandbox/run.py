@@ -157,6 +157,8 @@ class Run:
             self._over("memory")
         elif sample.cpu >= self._limits.cpu:
             self._over("cpu")
+        elif sample.processes > self._limits.processes:  # where nothing refuses them
+            self._over("processes")
 
     def _files(self) -> tuple[int, bool]:
         """Bytes of the box's files, in the work directory and /tmp, and whether they are more than
