@@ -48,3 +48,8 @@ def set_up(service: str, level: str = "info", stream: TextIO | None = None) -> N
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+
+
+def quiet() -> None:
+    """Send logs nowhere: what a library has to say is not for a command line's reader."""
+    logging.getLogger().handlers[:] = [logging.NullHandler()]

@@ -7,7 +7,7 @@ from typing import Annotated
 import click
 import typer
 
-from accord import __version__
+from accord import __version__, logs
 from accord.cli import doctor, examples, nodes, tasks, tokens, up
 from accord.cli import run as running
 from accord.cli.main import USAGE, complain
@@ -60,6 +60,7 @@ app.command(hidden=True)(examples.examples)
 
 def run() -> int:
     """Run a command of this process's arguments; returns its exit code."""
+    logs.quiet()
     try:
         code = app(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -90,7 +90,7 @@ def examples(
         ended.set()
         platform.ask_stop()
 
-    with Signals(first=end, again=platform.hurry):
+    with platform.logging(), Signals(first=end, again=platform.hurry):
         try:
             _say(f"Starting Accord in {platform.layout.data}")
             platform.start()

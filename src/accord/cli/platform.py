@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 
-from accord import wiring
+from accord import logs, wiring
 from accord.adapters.system import SystemClock
 from accord.boot import embedded, uwsgi
 from accord.boot.layout import Layout
-from accord.boot.supervisor import Supervisor
+from accord.boot.supervisor import StartFailed, Supervisor
 from accord.cli.main import Failure
 from accord.config import Settings, load
 
@@ -78,9 +78,19 @@ class Platform:
         self._clock = SystemClock()
         self._stop_asked = False
 
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Boot's own log goes to the data directory meanwhile."""
+        self.layout.make()
+        with self.layout.log("boot").open("a", encoding="utf-8") as log:
+            logs.set_up("boot", self.settings.log_level, log)
+            try:
+                yield
+            finally:
+                logs.quiet()
+
     def start(self) -> None:
         """Start everything and return when it works. Raises BootError, Failure."""
-        self.layout.make()
         self._judicator = wiring.judicator_client(self.settings)
         services = embedded.services(self.settings, self.layout, self._judicator)
         self._supervisor = Supervisor(
@@ -119,18 +129,28 @@ class Platform:
 
 
 @contextmanager
-def private_platform(overrides: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """A platform of our own in a temporary directory on free ports; yields its address."""
+def private_platform() -> Iterator[str]:
+    """A platform of our own in a temporary directory on free ports; yields its address.
+
+    The directory goes with it, save where it did not start: then its logs are wanted.
+    """
     folder = Path(tempfile.mkdtemp(prefix="accord-"))
+    port, judicator_port = free_ports(2)
+    chosen = {
+        "gateway": {"port": port, "host": "127.0.0.1", "tokens": False},
+        "judicator": {"port": judicator_port, "host": "127.0.0.1"},
+    }
+    platform = Platform(load_settings(None, folder / "data", chosen))
     try:
-        port, judicator_port = free_ports(2)
-        chosen = {"gateway": {"port": port, "host": "127.0.0.1"}, **(overrides or {})}
-        chosen["judicator"] = {"port": judicator_port}
-        platform = Platform(load_settings(None, folder / "data", chosen))
-        try:
-            platform.start()
-            yield platform.url
-        finally:
-            platform.stop()
-    finally:
+        with platform.logging():
+            try:
+                platform.start()
+                yield platform.url
+            finally:
+                platform.stop()
+    except StartFailed:
+        raise
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)

@@ -42,25 +42,19 @@ def up(
 
       accord up --port 7100 --data ./data --slots 4
     """
-    from accord import logs
     from accord.boot.signals import Signals
     from accord.cli.platform import Platform, load_settings
 
     settings = load_settings(config, data, _overrides(host, port, judicator_port, slots, config))
     _check_tokens(settings)
     platform = Platform(settings, _tell)
-    platform.layout.make()
     ended = threading.Event()
 
     def end() -> None:
         platform.ask_stop()
         ended.set()
 
-    with (
-        platform.layout.log("boot").open("a", encoding="utf-8") as log,
-        Signals(first=end, again=platform.hurry),
-    ):
-        logs.set_up("boot", settings.log_level, log)
+    with platform.logging(), Signals(first=end, again=platform.hurry):
         try:
             platform.start()
             if not ended.is_set():
