@@ -51,17 +51,15 @@ def connect(path: Path, *, writes: bool) -> sqlite3.Connection:
 
 
 def _pragmas(*, writes: bool) -> tuple[str, ...]:
-    common = ("temp_store=MEMORY", "mmap_size=1073741824")
     if not writes:
-        return (*common, "cache_size=-4000", "query_only=1")
+        return ("temp_store=MEMORY", "cache_size=-4000", "query_only=1")
     return (
-        *common,
+        "temp_store=MEMORY",
         "journal_mode=WAL",
         "synchronous=FULL",
         "cache_size=-65536",
-        "wal_autocheckpoint=4000",
+        "wal_autocheckpoint=4000",  # pages; rarer, as a checkpoint syncs twice more
         "journal_size_limit=67108864",
-        "recursive_triggers=0",
     )
 
 
