@@ -359,7 +359,7 @@ class Cluster:
         """Once all have ended."""
         for id_, task in self.store.items():
             assert status_of(task).done
-            assert self.finished[id_] == 1, "the end was told not once"
+            assert self.finished.get(id_) == 1, "the end was told not once"
             sent = [r for r in task.replicas if r.sent_time and r.outcome is not Outcome.DIDNT_NEED]
             assert len(sent) <= task.spec.redundancy.max_total_replicas
             if task.canonical is not None:

@@ -5,6 +5,7 @@ So that hypothesis can play it and shrink what it finds, and a random walk can p
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -37,14 +38,14 @@ _END = {
 
 HAPPENINGS: Sequence[tuple[int, str, Mapping[str, Sequence[Any]]]] = (
     # how often, what, and the choices
-    (2, "submit", {"policy": POLICIES}),
-    (3, "claim", {**_WHICH, **_FAULT, "arrives": (True, True, False)}),
+    (3, "submit", {"policy": POLICIES}),
+    (5, "claim", {**_WHICH, **_FAULT, "arrives": (True, True, False)}),
     (1, "start", _WHICH),
-    (2, "end", {**_WHICH, **_END}),
-    (3, "deliver", {**_WHICH, **_FAULT}),
-    (1, "one_runs_its_course", {**_WHICH, **_END, **_FAULT}),
-    (2, "poll", _WHICH),
-    (1, "duties", {}),
+    (4, "end", {**_WHICH, **_END}),
+    (5, "deliver", {**_WHICH, **_FAULT}),
+    (2, "one_runs_its_course", {**_WHICH, **_END, **_FAULT}),
+    (3, "poll", _WHICH),
+    (2, "duties", {}),
     (
         3,
         "time_passes",
@@ -98,13 +99,14 @@ class Trouble:
         self.cluster = Cluster(hosts=3)
         self.slow: list[Decision] = []
         self.steps = 0
+        self.broken = False
 
     def happens(self, what: str, args: dict[str, Any]) -> None:
         self.steps += 1
-        try:
+        self.broken = True  # until this has gone well
+        with contextlib.suppress(NothingToPick):
             getattr(self, what)(**args)
-        except NothingToPick:
-            return
+        self.broken = False
 
     # -- what goes on ----------------------------------------------------------------------
 
@@ -145,9 +147,7 @@ class Trouble:
             self.cluster.sweep()
 
     def cancel(self, which: int, fault: str) -> None:
-        if which < 2:  # seldom: a cancelled task has little more to show
-            ids = self.cluster.open()
-            self.cluster.step(pick(ids, self.steps), lifecycle.CancelRequested(), fault)
+        self.cluster.step(pick(self.cluster.open(), which), lifecycle.CancelRequested(), fault)
 
     # -- what goes wrong -------------------------------------------------------------------
 
@@ -197,6 +197,8 @@ class Trouble:
 
     def ends(self, counted: Counter[str]) -> None:
         """The trouble stops, and all must come to an end; counted is what this run met."""
+        if self.broken:
+            return  # what was found is enough
         self.cluster.heal()
         counted["runs of 40 steps"] += self.steps >= 40
         counted["writes"] += self.cluster.writes

@@ -227,6 +227,22 @@ def test_v2_two_that_disagree_are_inconclusive_and_a_third_is_wanted() -> None:
     assert len(transitioned(after).replicas) == 3  # at once: the vector's tt = now
 
 
+def test_v6_too_many_that_disagree_end_the_task() -> None:
+    third = over(2, result=a_result(b"c"))
+    task = given("", replicas=(*different(), third), need_validate=True, max_success_replicas=2)
+    after = validated(task)
+    assert after.error_mask == ErrorMask.TOO_MANY_SUCCESSES
+    assert {r.validity for r in after.replicas} == {Validity.NO_CHECK}
+    assert after.assimilate_state is Stage.READY
+
+
+def test_v4_a_third_that_agrees_with_one_of_two_decides() -> None:
+    third = over(2, result=a_result(b"b"))
+    after = validated(given("", replicas=(*different(), third), need_validate=True))
+    assert after.canonical == 1
+    assert [r.validity for r in after.replicas] == ["invalid", "valid", "valid"]
+
+
 def test_v7_too_few_successes_only_clear_the_wish() -> None:
     task = given("S", need_validate=True)
     after = validation.validate(task, NOW, POLICY)
