@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from accord.core.errors import Unavailable
+from accord.core.errors import AccordError, Unavailable
 from accord.core.executor import Executor
 from accord.core.ids import ExecutorName
 from accord.ports.store import Store
@@ -54,16 +54,27 @@ class Roster:
         ``change`` is called again where a race is lost, and may raise to refuse. Returns what was
         there and what is there now. Nothing is written where they are the same object.
         Unavailable where too many races are lost.
+
+        The first attempt is made on what is at hand, so that thousands of executors that come at
+        once do not each read all of them; a refusal counts only on what is stored.
         """
-        for _ in range(ATTEMPTS):
-            there = next((e for e in self.refresh() if e.name == name), None)
-            wanted = change(there)
+        for attempt in range(ATTEMPTS):
+            there = self.get(name) if attempt == 0 else self._stored(name)
+            try:
+                wanted = change(there)
+            except AccordError:
+                if attempt == 0:
+                    continue
+                raise
             if wanted is there or self._store.put_executor(wanted, there):
                 with self._lock:
                     self._edits += 1
                     self._known[name] = wanted
                 return there, wanted
         raise Unavailable("The executor is being changed by many at once. Try again shortly.")
+
+    def _stored(self, name: ExecutorName) -> Executor | None:
+        return next((e for e in self.refresh() if e.name == name), None)
 
     def forget(self, name: ExecutorName) -> None:
         """Remove it."""

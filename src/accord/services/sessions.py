@@ -102,14 +102,10 @@ class Sessions:
 
     def _adopt(self, report: Report) -> Line:
         """Take up a session that began at another judicator, or before this one started."""
-        self._roster.refresh()
-        stored = self._roster.get(report.executor)
-        if (
-            stored is None
-            or stored.info.session != report.session
-            or stored.state is ExecutorState.LOST
-        ):
-            raise UnknownSession(executor=report.executor)
+        if not self._is_current(report.executor, report.session):
+            self._roster.refresh()
+            if not self._is_current(report.executor, report.session):
+                raise UnknownSession(executor=report.executor)
         return self._line(report.executor, report.session)
 
     def _line(self, name_: ExecutorName, session: SessionId) -> Line:
@@ -232,25 +228,27 @@ class Sessions:
         """
         with self._lock:
             lines = [line for line in self._lines.values() if not line.gone]
-        strangers = [line for line in lines if not self._current(line)]
+        strangers = [line for line in lines if not self._is_current(line.name, line.session)]
         for line in strangers:
             self.lose(line.name, line.session)
-        self._drop_links()
+        self._drop_remains()
         return strangers
 
-    def _drop_links(self) -> None:
-        """Forget connections of sessions that are over."""
+    def _drop_remains(self) -> None:
+        """Forget sessions that are over, and their connections."""
         with self._lock:
-            here = {(line.name, line.session) for line in self._lines.values() if not line.gone}
+            self._lines = {name_: line for name_, line in self._lines.items() if not line.gone}
+            here = {(line.name, line.session) for line in self._lines.values()}
             over = [k for k, v in self._links.items() if k not in here and not v.open.total()]
             for key in over:
                 del self._links[key]
 
-    def _current(self, line: Line) -> bool:
-        stored = self._roster.get(line.name)
+    def _is_current(self, name_: ExecutorName, session: SessionId) -> bool:
+        """Whether the store, as of the last refresh, knows the session and holds it for alive."""
+        stored = self._roster.get(name_)
         return (
             stored is not None
-            and stored.info.session == line.session
+            and stored.info.session == session
             and stored.state is not ExecutorState.LOST
         )
 

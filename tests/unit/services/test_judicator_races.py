@@ -226,6 +226,7 @@ def test_polls_of_one_judicator_do_not_race_for_the_head_of_the_queue(world: Wor
     go_on.set()
     (given,) = slow.answer().assign
     assert given.task.id != quick.task.id
+    assert world.store.applied == [1, 1]
 
 
 # -- lost races and failing stores -------------------------------------------------------
