@@ -4,8 +4,9 @@ Each option is here for a reason that was seen: without ``lazy-apps`` a worker s
 and never answers; ``gevent`` alone does not patch, and its patch comes after the application is
 loaded, so the application patches by itself, first; ``need-app`` makes a broken application end
 instead of answering errors for ever; with ``no-orphans`` no worker survives its master; the
-default buffer drops longer URLs silently; and since only an answer proves that it works, Boot
-waits for one and not for an open port.
+default buffer drops longer URLs silently; each connection is closed after one answer, and a client
+that is not told so finds the one that it kept reset. Since only an answer proves that it works,
+Boot waits for one, not for an open port.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def ini(settings: GatewaySettings) -> str:
         "no-orphans = true",
         "buffer-size = 65535",
         "disable-logging = true",
+        "add-header = Connection: close",
         "worker-reload-mercy = 5",
         f"touch-chain-reload = {RELOAD}",
     ]

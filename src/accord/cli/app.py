@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import click
 import typer
 
 from accord import __version__, logs
@@ -62,15 +61,20 @@ def run() -> int:
     """Run a command of this process's arguments; returns its exit code."""
     logs.quiet()
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.ctx.get_help())
-        return USAGE
-    except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
-        hint = f" Try: {where} --help" if where else ""
-        complain(f"{error.format_message()}{hint}")
-        return USAGE
-    except click.Abort as error:
+        code = app(prog_name="accord", standalone_mode=False)
+    except typer.TyperException as error:
+        return _misused(error)
+    except typer.Abort as error:
         raise KeyboardInterrupt from error
     return code if isinstance(code, int) else 0
+
+
+def _misused(error: typer.TyperException) -> int:
+    context = getattr(error, "ctx", None)  # usage errors know the command that they are about
+    message = error.format_message()
+    if message and message[-1] not in ".!?":
+        message += "."
+    where = f" See: {context.command_path} --help" if context else ""
+    if message:  # none where the help was shown instead
+        complain(f"{message}{where}")
+    return USAGE

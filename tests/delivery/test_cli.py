@@ -1,0 +1,161 @@
+"""The command line at its edges, without a platform."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+
+import pytest
+
+from accord import __version__
+from accord.cli import app, main
+from accord.cli.examples import load_examples
+from accord.cli.options import seconds, size
+from accord.cli.output import print_table
+
+
+@pytest.fixture
+def accord(monkeypatch, capsys, tmp_path):
+    """Runs a command line here; gives its exit code, stdout and stderr."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name in ("ACCORD_URL", "ACCORD_TOKEN", "ACCORD_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def call(*argv):
+        monkeypatch.setattr(sys, "argv", ["accord", *argv])
+        code = main.guarded(app.run)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+COMMANDS = [
+    "up", "run", "submit", "list", "show", "logs", "cancel", "retry", "executors", "judicators",
+    "maintain", "doctor", "version", "token",
+]  # fmt: skip
+
+
+def test_the_version_is_told(accord):
+    assert accord("--version") == (0, f"accord {__version__}\n", "")
+    assert accord("version") == (0, f"accord {__version__}\n", "")
+
+
+def test_help_names_every_command_and_hides_the_inner_ones(accord):
+    code, out, _ = accord("--help")
+    assert code == 0
+    for command in COMMANDS:
+        assert re.search(rf"\b{command}\b", out)
+    assert "examples" not in out
+    assert "serve" not in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(accord, command):
+    code, out, _ = accord(command, "--help")
+    assert code == 0
+    assert "Usage: accord" in out
+
+
+def test_no_command_at_all_shows_the_help(accord):
+    code, out, err = accord()
+    assert code == 2
+    assert "Usage" in out + err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("nonsense",), ("run",), ("up", "--port", "eighty"), ("token", "create"), ("list", "-n", "0")],
+)
+def test_misuse_is_one_line_and_exit_code_2(accord, argv):
+    code, out, err = accord(*argv)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("accord: ")
+    assert err.count("\n") == 1
+
+
+def test_an_unexpected_error_is_one_line_that_says_where_the_details_are(
+    monkeypatch, accord, tmp_path
+):
+    def broken():
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(app, "app", lambda **_: broken())
+    code, out, err = accord("list")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    log = tmp_path / "state" / "accord" / "cli.log"
+    assert str(log) in err
+    assert "ZeroDivisionError: by zero" in log.read_text()
+
+
+def test_ctrl_c_is_no_error_message(monkeypatch, accord):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "app", interrupted)
+    assert accord("list") == (130, "", "")
+
+
+def test_tokens_are_made_listed_and_revoked_without_a_platform(accord):
+    code, secret, _ = accord("token", "create", "--user", "ada", "--role", "admin")
+    assert code == 0
+    assert len(secret.strip()) >= 27  # 160 bits in base64
+    _, listed, _ = accord("token", "list", "--json")
+    [token] = json.loads(listed)
+    assert (token["user"], token["role"], token["state"]) == ("ada", "admin", "valid")
+    assert secret.strip() not in listed
+    assert accord("token", "revoke", token["id"])[0] == 0
+    assert json.loads(accord("token", "list", "--json")[1])[0]["state"] == "revoked"
+
+
+def test_the_secret_is_not_kept(accord, tmp_path):
+    secret = accord("token", "create", "--user", "ada")[1].strip().encode()
+    kept = b"".join(p.read_bytes() for p in (tmp_path / "share").rglob("*") if p.is_file())
+    assert b"ada" in kept
+    assert secret not in kept
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("token", "create", "--user", "a b"), "user must be"),
+        (("token", "revoke", "nope"), "accord token list"),
+        (("maintain", "judicator"), "--data"),
+        (("up", "--host", "192.0.2.1"), "accord token create"),
+    ],
+)
+def test_what_cannot_be_done_says_what_to_do(accord, argv, says):
+    code, _, err = accord(*argv)
+    assert code == 1
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_a_bad_example_names_its_file(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "example.toml").write_text('title = "x"\nsurprise = 1\n')
+    with pytest.raises(main.Failure, match=r"one/example\.toml"):
+        load_examples(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1X", "1.5G", "M", "1 2"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(Exception, match="no size"):
+        size(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1y", "inf", "nan", "1e9"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(Exception, match="no time"):
+        seconds(text)
+
+
+def test_a_table_never_steers_the_terminal_or_is_taken_for_markup(capsys):
+    print_table(["name"], [["\x1b[31m[bold]red[/bold]\r\n"]])
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\\x1b[31m[bold]red[/bold]\\r\\n" in out
