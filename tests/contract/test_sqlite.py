@@ -336,13 +336,14 @@ store.close()
     assert store.token_by_hash("h7").user == "bob"
 
 
-def test_two_that_open_a_new_store_at_once_both_can(path):
-    stores = together([partial(SqliteStore, path, FakeClock()) for _ in range(4)])
-    for n, store in enumerate(stores):
-        store.add([task(n)])
-    assert stores[0].search(Query()).total == 4
-    for store in stores:
-        store.close()
+def test_those_that_open_a_new_store_at_once_all_can(tmp_path):
+    for attempt in range(10):
+        path = tmp_path / str(attempt) / "accord.db"
+        stores = together([partial(SqliteStore, path, FakeClock()) for _ in range(8)])
+        for n, store in enumerate(stores):
+            store.add([task(n)])
+        assert stores[0].search(Query()).total == 8
+        together([store.close for store in stores])
 
 
 # -- schema --------------------------------------------------------------------------------

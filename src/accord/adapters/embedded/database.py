@@ -6,6 +6,8 @@ judicator runs. So write transactions are short, and everybody waits ``BUSY`` se
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import sqlite3
 import threading
@@ -28,11 +30,25 @@ def translate(error: Exception) -> AccordError:
     """What callers are told of a fault of the database; the fault stays as the cause."""
     if isinstance(error, AccordError):
         return type(error)(error.message, **error.fields)
-    if isinstance(error, sqlite3.OperationalError):
+    if isinstance(error, (sqlite3.OperationalError, OSError)):
         return Unavailable(f"The store cannot be used at the moment: {error}.")
     if isinstance(error, sqlite3.DatabaseError):
         return Corrupt(f"The store refuses this: {error}.")
     return AccordError(f"The store failed: {type(error).__name__}: {error}.")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only one that opens a database in that directory, which is made where it is not
+    there: when several turn a new file's log on at once, SQLite fails instead of waiting.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def connect(path: Path, *, writes: bool) -> sqlite3.Connection:

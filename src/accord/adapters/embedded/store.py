@@ -14,11 +14,19 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from accord.adapters.embedded import listing, output, people, queues, rows
-from accord.adapters.embedded.database import Readers, connect, migrate, migrations, translate
+from accord.adapters.embedded.database import (
+    Readers,
+    alone,
+    connect,
+    migrate,
+    migrations,
+    translate,
+)
 from accord.adapters.embedded.writer import Writer
 from accord.adapters.feeds import CAPACITY, Feeds, StoreTime, notice_of
 from accord.core.documents import decode
@@ -46,7 +54,6 @@ class SqliteStore:
     def __init__(self, path: Path, clock: Clock, feed_capacity: int = CAPACITY) -> None:
         self._time = StoreTime(clock)
         self._feeds = Feeds(clock, feed_capacity)
-        path.parent.mkdir(parents=True, exist_ok=True)
         db = _opened(path, clock)
         self._progress = _Progress(db)
         self._writer = Writer(db)
@@ -285,22 +292,22 @@ class SqliteStore:
 
 def _opened(path: Path, clock: Clock) -> sqlite3.Connection:
     try:
-        db = connect(path, writes=True)
-        _or_close(db, lambda: migrate(db, clock, migrations()))
-    except sqlite3.Error as error:
+        with alone(path.parent):
+            db = connect(path, writes=True)
+            with _closed_unless_done(db):
+                migrate(db, clock, migrations())
+    except (OSError, sqlite3.Error) as error:
         translated = translate(error)
         raise type(translated)(f"Cannot open the store {path}: {error}.") from error
     return db
 
 
-def _or_close(db: sqlite3.Connection, action: Callable[[], None]) -> None:
-    done = False
-    try:
-        action()
-        done = True
-    finally:
-        if not done:
-            db.close()
+@contextmanager
+def _closed_unless_done(db: sqlite3.Connection) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.callback(db.close)
+        yield
+        stack.pop_all()
 
 
 class _Progress:
