@@ -47,7 +47,7 @@ class Scripted:
             self.reports.append(report)
             self.changed.notify_all()
         if report.wait:
-            assert self.release.wait(PATIENCE)
+            assert self.release.wait(3 * PATIENCE)
         return Orders(sequence=report.sequence)
 
     def connection_opened(self, executor: ExecutorName, session: SessionId, kind: str) -> None:
