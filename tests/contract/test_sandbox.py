@@ -238,10 +238,14 @@ def test_the_spawner_is_started_again_when_it_has_died():
         made.close()
 
 
-def test_boxes_die_with_the_sandbox():
+def test_boxes_die_with_the_sandbox_which_is_closed_once_however_often():
     made = make()
     box = made.open(0, MIB)
     made.close()
+    with tempfile.TemporaryFile() as file:  # has a descriptor that was the sandbox's
+        made.close()
+        file.write(b"x")
+        file.flush()
     assert bwrap._event(box._box.pidfd, 10.0)
     box.close()
 

@@ -170,6 +170,7 @@ class Launcher:
         self._filter = os.memfd_create("filter", os.MFD_CLOEXEC)
         machine = seccomp.ARCHITECTURES[platform.machine()]
         os.write(self._filter, seccomp.program(machine, uncounted_memory=uncounted_memory))
+        self._files = [self._code, self._filter]
         self.features = layout.Features()
 
     def start(self, uid: int, disk: int, mounts: Sequence[Mount]) -> Started:
@@ -212,8 +213,9 @@ class Launcher:
         return [self.interpreter, "-I", "-S", "-c", shipping.BOOT, "@2", "@1", layout.WORK]
 
     def close(self) -> None:
-        """Release its files."""
-        for fd in (self._code, self._filter):
+        """Release its files; may be called twice."""
+        files, self._files = self._files, []
+        for fd in files:
             os.close(fd)
 
 
