@@ -1,8 +1,9 @@
 // The wire between judicators and everybody else: executors, gateways, other judicators.
 //
-// Protocol: strict binary in a framed transport, frames of at most 8 MiB, at most 65,536 elements
-// (fields, list elements, map entries) in one request. The sequence number of a message is echoed
-// by its answer, and a client checks it. One connection carries one call at a time.
+// Protocol: strict binary in a framed transport. A frame has at most 8 MiB; a request at most 65,536
+// elements (fields, list elements, map entries), 64 KiB in one string and 1 MiB in one binary. The
+// sequence number of a message is echoed by its answer, and a client checks it. One connection
+// carries one call at a time; it may be idle for ever once it has carried one.
 //
 // Whatever a foreign client needs for ping, cancel, report, executors, blobs and live output is
 // typed here. A `binary` field named `task`, `query` or `page` holds a whole document, which is a
