@@ -165,6 +165,45 @@ def test_another_site_cannot_run_code_through_the_browser(
     assert httpx.get(f"{platform.url}/api/v1/tasks").json()["total"] == before
 
 
+# -- what only the real server shows ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [20_000, 40_000, 48 * 1024])
+def test_long_code_in_an_address_arrives_whole_and_reaches_no_log(
+    platform: RunningPlatform, size: int
+) -> None:
+    code = "print('whole')#SECRET".ljust(size - 1, "x") + "\n"
+    answer = httpx.get(f"{platform.url}/execute", params={"code": code}, timeout=90)
+    assert (answer.status_code, answer.text) == (200, "whole\n")
+    logs = [path.read_bytes() for path in (platform.data / "logs").iterdir()]
+    assert logs
+    assert not any(b"SECRET" in log or b"x" * 100 in log for log in logs)
+
+
+def test_a_chunked_body_arrives_whole(platform: RunningPlatform) -> None:
+    pieces = [b"print('", *[b"y" * 10_000] * 20, b"')\n"]
+    answer = httpx.post(
+        f"{platform.url}/execute",
+        content=iter(pieces),
+        headers={"Content-Type": "text/plain"},
+        timeout=90,
+    )
+    assert (answer.status_code, answer.text) == (200, "y" * 200_000 + "\n")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_beyond_64_mib_is_413(platform: RunningPlatform, *, chunked: bool) -> None:
+    size = (64 << 20) + 1
+    content: Any = iter([b"z" * (1 << 20)] * 65) if chunked else b"z" * size
+    answer = httpx.post(
+        f"{platform.url}/api/v1/tasks",
+        content=content,
+        headers={"Content-Type": "application/json"},
+        timeout=90,
+    )
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
 def all_at_once(calls: Sequence[Callable[[], bool]]) -> list[bool]:
     """What the calls answer, each made on a thread of its own."""
     with ThreadPoolExecutor(len(calls)) as pool:

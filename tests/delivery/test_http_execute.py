@@ -11,6 +11,7 @@ from urllib.parse import quote_plus, urlencode
 import pytest
 from werkzeug.test import TestResponse
 
+from accord.core.errors import Unavailable
 from accord.core.replica import Result, StepResult, Verdict, content
 from accord.ports.judicator import Assignment
 from tests.builders import a_result, a_step_result
@@ -149,6 +150,19 @@ def test_a_wait_that_ends_loses_nothing(site: Site) -> None:
     assert response.status_code == 202
     assert response.headers["Location"] == f"/api/v1/tasks/{id_}"
     assert id_ in response.text
+    assert (site.get(response.headers["Location"]).json or {})["status"] == "pending"
+
+
+def test_an_outage_during_the_wait_loses_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise Unavailable
+
+    monkeypatch.setattr(site.judicator, "get", unreachable)
+    response = site.get("/execute?code=1")
+    monkeypatch.undo()
+    assert response.status_code == 202
     assert (site.get(response.headers["Location"]).json or {})["status"] == "pending"
 
 

@@ -117,6 +117,13 @@ def test_cancel_and_retry_by_button(site: Site) -> None:
     assert made["id"] in site.get(fresh).text
 
 
+def test_a_cancel_that_comes_too_late_shows_the_end(site: Site) -> None:
+    made = site.submit()
+    site.executor.finish(site.executor.take(), a_result())
+    response = site.post(f"/tasks/{made['id']}/cancel")
+    assert (response.status_code, response.headers["Location"]) == (303, f"/tasks/{made['id']}")
+
+
 def test_the_list_filters_and_pages(site: Site) -> None:
     ids = [site.submit(execute={"command": "true"}, name=f"run {n}")["id"] for n in range(3)]
     page = site.get("/tasks?status=pending&text=run&limit=2&label=&since=&order=newest").text

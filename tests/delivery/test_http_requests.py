@@ -13,11 +13,12 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.test import EnvironBuilder
 
 from accord.delivery.http.requests import (
-    ChunkedBodies,
     Request,
+    WholeRequests,
     check_length,
     parse_fields,
     parse_json,
+    restore_query,
 )
 
 
@@ -110,6 +111,18 @@ def test_malformed_multipart_is_refused(body: bytes, kind: str) -> None:
     assert status == 400
 
 
+def test_a_query_that_the_server_had_no_room_for_is_found_in_the_address() -> None:
+    lost = {"REQUEST_URI": "/execute?code=a%2Bb?&x=1", "QUERY_STRING": ""}
+    restore_query(lost)
+    assert lost["QUERY_STRING"] == "code=a%2Bb?&x=1"
+    kept = {"REQUEST_URI": "/execute?code=2", "QUERY_STRING": "code=1"}
+    restore_query(kept)
+    assert kept["QUERY_STRING"] == "code=1"
+    none: dict[str, Any] = {}
+    restore_query(none)
+    assert none["QUERY_STRING"] == ""
+
+
 # -- chunked bodies --------------------------------------------------------------------------
 
 
@@ -136,7 +149,7 @@ def _chunked(read: _Chunks | None, environ: dict[str, Any] | None = None) -> tup
     given: dict[str, Any] = {**builder.get_environ(), "wsgi.input": io.BytesIO(), **(environ or {})}
     given.pop("CONTENT_LENGTH", None)
     status: list[str] = []
-    wrapped = ChunkedBodies(app.wsgi_app, read, 1000)
+    wrapped = WholeRequests(app.wsgi_app, read, 1000)
     body = b"".join(wrapped(given, lambda line, headers, *_: status.append(line)))
     return int(status[0].split()[0]), body
 

@@ -1,11 +1,14 @@
 """What a child prints becomes its log: JSON lines pass as they are, others are wrapped.
 
-Nothing is guessed from a line's text; a raw line has no level.
+Nothing is guessed from a line's text; a raw line has no level. One line is not copied whole: where
+a request's variables do not fit into its packet uWSGI prints them, and they may be a program that
+somebody sends, or a token.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import IO
@@ -13,6 +16,7 @@ from typing import IO
 from accord.ports.clock import Clock
 
 LARGEST_LINE = 64 * 1024
+_SPILT = re.compile(rb"(unable to add [A-Z0-9_]+)=")
 
 
 class RotatingLog:
@@ -73,12 +77,31 @@ def _is_json_object(line: bytes) -> bool:
         return False
 
 
+def withhold(line: bytes) -> bytes:
+    """The line without what a user sent, where it holds such.
+
+    >>> withhold(b"[WARNING] unable to add QUERY_STRING=code=print(1) to uwsgi packet")
+    b'[WARNING] unable to add QUERY_STRING'
+    >>> withhold(b"ready")
+    b'ready'
+    """
+    found = _SPILT.search(line)
+    return line[: found.end(1)] if found and not line.startswith(b"{") else line
+
+
 def pump(stream: IO[bytes], log: RotatingLog, service: str, clock: Clock) -> str:
     """Copy lines until the stream ends; returns the last one, for a message to a person."""
     last = ""
+    withheld = False
     while line := stream.readline(LARGEST_LINE):
+        ended = line.endswith(b"\n")
+        if withheld:  # the rest of a line that was too long to be read at once
+            withheld = not ended
+            continue
         text = line.rstrip(b"\r\n")
         if text:
-            log.write(as_json(text, service, round(clock.now(), 6)))
-            last = text.decode("utf-8", errors="replace")
+            kept = withhold(text)
+            withheld = kept != text and not ended
+            log.write(as_json(kept, service, round(clock.now(), 6)))
+            last = kept.decode("utf-8", errors="replace")
     return last

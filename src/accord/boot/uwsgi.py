@@ -27,6 +27,8 @@ CONFIG = "ACCORD_CONFIG"
 """In uWSGI's environment: the settings file that the application reads."""
 RELOAD = "gateway.reload"
 """Touching this file, beside the ini, replaces the workers without losing a request."""
+_LARGEST_CHUNK = 1 << 20
+"""Beyond what is allowed, so that a body sent in one chunk is refused by the application."""
 RUN = ("-c", "import sys, pyuwsgi; pyuwsgi.run(sys.argv[1:])")
 
 
@@ -94,6 +96,7 @@ def ini(settings: GatewaySettings) -> str:
         "die-on-term = true",
         "no-orphans = true",
         "buffer-size = 65535",
+        f"chunked-input-limit = {settings.largest_body + _LARGEST_CHUNK}",
         "disable-logging = true",
         "add-header = Connection: close",
         "worker-reload-mercy = 5",

@@ -87,7 +87,7 @@ def make_app(judicator: Judicator, settings: Settings, clock: Clock, ids: Ids) -
     for module in (tasks, files, events, execute, nodes):
         app.register_api(module.api)
     app.register_blueprint(pages.blueprint)
-    app.wsgi_app = requests.ChunkedBodies(  # type: ignore[method-assign]  # Flask's own way
+    app.wsgi_app = requests.WholeRequests(  # type: ignore[method-assign]  # Flask's own way
         app.wsgi_app, chunk_reader(), settings.gateway.largest_body
     )
     return app

@@ -19,11 +19,11 @@ from flask_openapi3.types import ResponseDict
 from pydantic import Field
 from werkzeug.exceptions import BadRequest, MethodNotAllowed
 
-from accord.core.errors import Invalid, TooLarge
+from accord.core.errors import Invalid, TooLarge, Unavailable
 from accord.core.replica import Content, Result, Verdict
 from accord.core.task import Task
 from accord.core.user import Role
-from accord.core.view import shown_replica
+from accord.core.view import shown_replica, status_of
 from accord.delivery.http.access import caller
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, read_content
@@ -168,12 +168,18 @@ def _as_json(fields: ExecuteFields) -> bool:
 
 
 def _await(task: Task, wait: float) -> TaskView:
-    """The task at its end, or after 'wait' seconds."""
+    """The task at its end, or after ``wait`` seconds, or when no judicator can be asked: the
+    task is safe by then, so the caller gets its address in any case.
+    """
     services = gateway()
+    view = TaskView(task=task, status=status_of(task))
     deadline = services.clock.monotonic() + wait
     left = wait
     while True:
-        view = services.judicator.get(task.id, min(max(left, 0.0), LONGEST_WAIT))
+        try:
+            view = services.judicator.get(task.id, min(max(left, 0.0), LONGEST_WAIT))
+        except Unavailable:
+            return view
         left = deadline - services.clock.monotonic()
         if view.status.done or left <= 0:
             return view

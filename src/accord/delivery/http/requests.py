@@ -184,8 +184,19 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
 
-class ChunkedBodies:
-    """WSGI middleware: chunked bodies are readable up to a size, or refused with 411.
+def restore_query(environ: Environ) -> None:
+    """Give a request its query again where uWSGI had no room to say it twice.
+
+    uWSGI hands a request over in 64 KiB, with its address whole and the query once more; beyond
+    some 32 KiB it leaves the second out and goes on.
+    """
+    if not environ.get("QUERY_STRING"):
+        environ["QUERY_STRING"] = environ.get("REQUEST_URI", "").partition("?")[2]
+
+
+class WholeRequests:
+    """WSGI middleware: chunked bodies are readable up to a size, or refused with 411; long
+    queries are whole.
 
     A server says by ``wsgi.input_terminated`` that it reads them itself; uWSGI does not and needs
     ``chunked_read``; of any other server nothing is known.
@@ -203,6 +214,7 @@ class ChunkedBodies:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
+        restore_query(environ)
         if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
             self._bound(environ)
         return self._app(environ, start_response)

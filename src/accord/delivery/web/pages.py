@@ -5,6 +5,7 @@ Forms are posted only from this site: ``access.admit`` refuses what comes from a
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as BaseResponse
 
-from accord.core.errors import AccordError, Invalid, Unauthenticated
+from accord.core.errors import AccordError, AlreadyDone, Invalid, Unauthenticated
 from accord.core.executor import ExecutorState
 from accord.core.ids import ExecutorName
 from accord.core.limits import EXECUTE_DEFAULTS, MIB
@@ -192,7 +193,8 @@ def task(task_id: str) -> Page:
 def cancel(task_id: str) -> Page:
     """Cancel, and show the task."""
     id_ = read_to_change(task_id).task.id
-    gateway().judicator.cancel(id_)
+    with suppress(AlreadyDone):  # it ended while the reader reached for the button: show that
+        gateway().judicator.cancel(id_)
     return redirect(url_for("web.task", task_id=id_), 303)
 
 
