@@ -116,6 +116,7 @@ def test_bubblewrap_may_lie_where_the_box_may_not_go(shut):
         shutil.copytree(package, shut / package.name)
         shutil.copytree(f"{package}.libs", shut / f"{package.name}.libs")
         program = shut / program.relative_to(package.parent)
+        subprocess.run(["chmod", "-R", "go=", str(shut)], check=True)  # as umask 077 leaves it
     made = make(bwrap=str(program))
     try:
         with opened(made) as box:
@@ -123,6 +124,23 @@ def test_bubblewrap_may_lie_where_the_box_may_not_go(shut):
             assert execute(box, "ls", str(shut)).ran.exit_code != 0
     finally:
         made.close()
+
+
+def test_the_umask_of_the_executor_does_not_matter(shut):
+    (shut / "tools").mkdir(mode=0o755)
+    before = os.umask(0o077)
+    try:
+        made = make()
+        try:
+            box = made.open(0, MIB, [Mount(source=str(shut / "tools"))])
+            assert bash(box, f"touch x; ls {shut}; umask; stat -c %a x", disk=MIB).out == (
+                b"tools\n0022\n644\n"
+            )
+            box.close()
+        finally:
+            made.close()
+    finally:
+        os.umask(before)
 
 
 def test_a_mount_may_lie_where_the_box_may_not_go(shut, any_sandbox):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import platform
 import socket
 import struct
 import subprocess
@@ -20,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accord.adapters.sandbox import archive, cgroup, paths, seccomp, wire
-from accord.adapters.sandbox.bwrap import BwrapBox, choose_accounting
+from accord.adapters.sandbox.bwrap import BwrapBox, BwrapSandbox, choose_accounting
 from accord.adapters.sandbox.globs import matcher
 from accord.adapters.sandbox.launch import Started
 from accord.adapters.sandbox.polling import Polling
@@ -192,6 +193,31 @@ def test_archives_that_were_cut_or_changed_anywhere_do_no_harm(tmp_path):
                 ended["refused"] += 1
     os.close(folder.fd)
     assert ended["refused"] > 1000
+
+
+def test_only_regular_files_are_opened_and_never_through_a_link(tmp_path):
+    (tmp_path / "good").write_bytes(b"12")
+    (tmp_path / "link").symlink_to(tmp_path / "good")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "round").symlink_to(tmp_path / "folder")
+    (tmp_path / "folder" / "inner").write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe")
+    folder = paths.Folder(os.open(tmp_path, os.O_RDONLY))
+    try:
+        fd, size = folder.open([b"good"])
+        os.close(fd)
+        assert size == 2
+        for name in (b"link", b"folder", b"pipe", b"missing", b"round/inner"):
+            with pytest.raises(paths.BadPath):
+                folder.open(name.split(b"/"))
+    finally:
+        os.close(folder.fd)
+
+
+def test_a_machine_without_a_filter_runs_nothing(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(SandboxError, match="riscv64"):
+        BwrapSandbox(SandboxSettings(), SystemClock())
 
 
 def test_what_zipfile_writes_is_read(tmp_path):

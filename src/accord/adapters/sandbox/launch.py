@@ -14,7 +14,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -61,28 +61,39 @@ class Spawner:
 
     def reached(self, path: str) -> str:
         """Where a box of another uid finds ``path``: itself, or a bind mount of it that only the
-        spawner and its boxes see. What lies beside it as ``path.libs`` is then shown there too
-        (a program in a wheel finds its libraries so).
+        spawner and its boxes see.
         """
         real = os.path.realpath(path)
         if os.geteuid() != 0 or _open_to_all(real):
             return real
+        return self._shown(real, b"bind", {real: real})
+
+    def program(self, path: str) -> str:
+        """Where a box of another uid finds a program: itself, or a copy of it and of the
+        libraries that came with it in a wheel, in their places to each other.
+        """
+        real = os.path.realpath(path)
+        if os.geteuid() != 0 or _open_to_all(real):
+            return real
+        return self._shown(real, b"copy", _with_libraries(Path(real)))
+
+    def _shown(self, real: str, verb: bytes, parts: Mapping[str, str]) -> str:
+        """Show ``parts`` (path to show it at, by path) where boxes find them; where the first is
+        then. Once, unless something else has taken the path meanwhile.
+        """
         about = Path(real).stat()
         identity = (about.st_dev, about.st_ino)
         with self._lock:
             self._connected()
             known = self._staged.get(real)
             if known is None or known[0] != identity:
-                known = self._staged[real] = (identity, self._stage(real))
+                self._places += 1
+                found = [
+                    self._ask(verb, os.fsencode(f"{self._places}{at}"), os.fsencode(part))
+                    for part, at in parts.items()
+                ]
+                known = self._staged[real] = (identity, os.fsdecode(found[0].fields[0]))
         return known[1]
-
-    def _stage(self, path: str) -> str:
-        self._places += 1
-        place = str(self._places).encode()
-        libraries = f"{path}.libs"
-        if Path(libraries).is_dir():
-            self._ask(b"stage", place, os.fsencode(libraries))
-        return os.fsdecode(self._ask(b"stage", place, os.fsencode(path)).fields[0])
 
     def _ask(self, *fields: bytes, fds: Sequence[int] = ()) -> Frame:
         wire = self._connected()
@@ -168,8 +179,8 @@ class Launcher:
         self.interpreter, self._shown = find_interpreter()
         self._code = shipping.compiled(self.interpreter, shipping.INIT)
         self._filter = os.memfd_create("filter", os.MFD_CLOEXEC)
-        machine = seccomp.ARCHITECTURES[platform.machine()]
-        os.write(self._filter, seccomp.program(machine, uncounted_memory=uncounted_memory))
+        program = seccomp.program(_machine(), uncounted_memory=uncounted_memory)
+        os.write(self._filter, program)
         self._files = [self._code, self._filter]
         self.features = layout.Features()
 
@@ -201,7 +212,7 @@ class Launcher:
     def _argv(self, disk: int, mounts: Sequence[Mount]) -> list[str]:
         reached = self._spawner.reached
         return [
-            _program_at(self._bwrap, reached),
+            self._spawner.program(self._bwrap),
             *layout.isolation(self.features),
             *layout.system(),
             *layout.scratch(disk),
@@ -217,6 +228,14 @@ class Launcher:
         files, self._files = self._files, []
         for fd in files:
             os.close(fd)
+
+
+def _machine() -> seccomp.Architecture:
+    name = platform.machine()
+    if name not in seccomp.ARCHITECTURES:
+        known = " and ".join(seccomp.ARCHITECTURES)
+        raise SandboxError(f"Boxes need a filter, which is there for {known}, not for {name}.")
+    return seccomp.ARCHITECTURES[name]
 
 
 def find_bwrap(setting: str) -> str:
@@ -284,13 +303,13 @@ def _open_to_all(path: str) -> bool:
     return True
 
 
-def _program_at(path: str, reached: Callable[[str], str]) -> str:
-    """Where a program is found. In a wheel it is shown with the package that it lies in."""
-    whole = Path(os.path.realpath(path))
-    for package in list(whole.parents)[:2]:
-        if Path(f"{package}.libs").is_dir():
-            return str(Path(reached(str(package))) / whole.relative_to(package))
-    return reached(str(whole))
+def _with_libraries(program: Path) -> dict[str, str]:
+    """A program, and where it lies in a wheel the libraries beside its package."""
+    parts = {str(program): str(program)}
+    for package in list(program.parents)[:2]:
+        for library in Path(f"{package}.libs").glob("*"):
+            parts[str(library)] = str(library)
+    return parts
 
 
 def _text(text: str) -> int:

@@ -4,10 +4,11 @@ The executor is large and full of threads: forking it costs tens of milliseconds
 "die with parent" means the parent's *thread*. This process is small, has one thread and lives as
 long as the executor; when its connection closes it ends, and all boxes with it. Running as root,
 it gives each box its own host uid before bubblewrap starts, and shows it what lies below folders
-that this uid may not enter, by bind mounts in a mount namespace of its own.
+that this uid may not enter, in a tmpfs that only its own mount namespace has.
 
-Verbs: ``stage place path`` → ``ok path`` | ``fail why``; ``spawn uid gid argv…`` with descriptors →
-``ok pid`` with a pidfd | ``fail why``. In argv, ``@0``, ``@1``… stand for the descriptors that came along.
+Verbs: ``bind name path`` and ``copy name path`` → ``ok path`` | ``fail why``; ``spawn uid gid
+argv…`` with descriptors → ``ok pid`` with a pidfd | ``fail why``. In argv, ``@0``, ``@1``… stand
+for the descriptors that came along.
 """
 
 from __future__ import annotations
@@ -35,25 +36,38 @@ class _Spawner:
         while True:
             frame = self.wire.recv()
             try:
-                verbs = {b"stage": self._stage, b"spawn": self._spawn}
+                verbs = {b"bind": self._bind, b"copy": self._copy, b"spawn": self._spawn}
                 verbs[frame.verb](frame)
             except OSError as error:
                 self.wire.send(b"fail", (error.strerror or str(error)).encode())
             finally:
                 frame.close()
 
-    def _stage(self, frame: Frame) -> None:
-        place, path = frame.fields
-        if self.stage_at is None:
-            self.stage_at = self._private()
-        target = b"/".join([self.stage_at, place, path.rpartition(b"/")[2]])
-        os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)  # noqa: PTH103, PTH120
+    def _bind(self, frame: Frame) -> None:
+        name, path = frame.fields
+        target = self._target(name)
         if os.path.isdir(path):  # noqa: PTH112 - pathlib takes no bytes
             os.mkdir(target, 0o755)  # noqa: PTH102
         else:
             os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
         self._mount(path, target, None, _MS_BIND | _MS_REC)
         self.wire.send(b"ok", target)
+
+    def _copy(self, frame: Frame) -> None:
+        """A program or its library, which need not even be for others to read."""
+        name, path = frame.fields
+        target = self._target(name)
+        with open(path, "rb") as source, open(target, "xb") as copy:  # noqa: PTH123
+            copy.write(source.read())
+            os.fchmod(copy.fileno(), 0o755)
+        self.wire.send(b"ok", target)
+
+    def _target(self, name: bytes) -> bytes:
+        if self.stage_at is None:
+            self.stage_at = self._private()
+        target = self.stage_at + b"/" + name
+        os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)  # noqa: PTH103, PTH120
+        return target
 
     def _private(self) -> bytes:
         """A mount namespace of our own, still told of what the host mounts, with an empty place
@@ -121,6 +135,7 @@ def _arrange(fds: list[int]) -> list[int]:
 def main(fd: int) -> None:
     """Serve until the executor is gone; the kernel then ends every box."""
     os.set_inheritable(fd, False)
+    os.umask(0o022)  # whatever the executor's is
     _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # which also reaps
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     try:
