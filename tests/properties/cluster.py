@@ -22,7 +22,7 @@ from accord.core.status import Status
 from accord.core.task import NEVER, Spec, Stage, Task
 from accord.core.view import status_of
 from tests.builders import NOW, a_failure, a_new_task, a_result, a_task_id
-from tests.properties.oracle import naive_status
+from tests.properties.oracle import missed, naive_status
 
 BEFORE, AFTER = "before the write", "after the write"
 
@@ -312,6 +312,7 @@ class Cluster:
         """Called with every write."""
         check_invariants(task)
         assert status_of(task) == naive_status(task)
+        assert not missed(task), f"it is looked at too late for {missed(task)}"
         if before is not None and before.done_time is not None:
             assert status_of(task) == status_of(before), "a final status changed"
         if task.done_time is not None:

@@ -1,4 +1,4 @@
-"""The status of a task once more, as dumbly as it can be said."""
+"""What a task's document means, once more, as dumbly as it can be said."""
 
 from __future__ import annotations
 
@@ -41,3 +41,19 @@ def _of_result(replica: Replica) -> Status:
     if verdict == "compile_error":
         return Status("compile_failed")
     return Status("run_failed" if replica.result.execute else "compile_failed")
+
+
+def missed(task: Task) -> str:
+    """Which time the task would be looked at too late for, in words; empty where for none."""
+    cancelling = bool(task.error_mask & 16) and task.done_time is None
+    times: list[tuple[float, str]] = []
+    for replica in task.replicas:
+        if replica.state == "unsent" and replica.not_before > 0:
+            times.append((replica.not_before, f"the back-off of {replica.number}"))
+        if replica.state == "in_progress" and not cancelling:
+            times.append((replica.report_deadline or 0, f"the deadline of {replica.number}"))
+    if task.done_time is None:
+        times.append((1e17, "the safety net"))
+        if task.spec.deadline is not None and not cancelling:
+            times.append((task.add_time + task.spec.deadline, "its own deadline"))
+    return ", ".join(what for when, what in times if when < task.transition_time)
