@@ -8,14 +8,19 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from accord.adapters.system import SystemClock
 from accord.boot import pids
+from accord.boot.keeper import HEALTH_EVERY, HEALTH_STRIKES, READY_POLL, backoff
 from accord.boot.layout import Layout
+from accord.boot.output import RotatingLog
 from accord.boot.supervisor import AlreadyRunning, StartFailed, Supervisor
+from accord.testing.clock import FakeClock
 
 from .toys import pid, story, toy
 from .waiting import until
@@ -143,7 +148,9 @@ def test_what_children_print_becomes_json_lines(boot, layout):
 _BOOT = """
 import pathlib, sys, threading
 from accord.adapters.system import SystemClock
+from accord.boot.keeper import HEALTH_EVERY, HEALTH_STRIKES, READY_POLL, backoff
 from accord.boot.layout import Layout
+from accord.boot.output import RotatingLog
 from accord.boot.supervisor import Supervisor
 from tests.acceptance.toys import toy
 folder = pathlib.Path(sys.argv[1])
@@ -170,3 +177,79 @@ def test_a_starting_boot_stops_what_a_killed_one_left_and_says_which(layout, sai
     boot.stop()
     assert gone(left)
     assert said == [f"Stopped first (pid {left}), left by a Boot that was killed"]
+
+
+def moved_until(clock, step, question):
+    """Move the clock in steps until the answer is yes; the time that it took by that clock."""
+    since = clock.monotonic()
+
+    def asked():
+        clock.advance(step)
+        return question()
+
+    until(asked)
+    return clock.monotonic() - since
+
+
+def by_fake_time(boot, clock):
+    """Start it while its clock is moved; whoever waits for a moment gets it."""
+    starting = threading.Thread(target=boot.start)
+    starting.start()
+    moved_until(clock, READY_POLL, lambda: boot.ready)
+    starting.join()
+
+
+def test_a_service_that_lives_but_does_not_answer_is_killed_and_started_again(layout, tmp_path):
+    clock = FakeClock()
+    service = msgspec.structs.replace(toy("mute", tmp_path), healthy=lambda: False)
+    boot = Supervisor([service], layout, clock)
+    by_fake_time(boot, clock)
+    former = pid("mute", tmp_path)
+    taken = moved_until(clock, 1.0, lambda: gone(former))
+    assert taken >= HEALTH_EVERY * (HEALTH_STRIKES - 1)
+    moved_until(clock, READY_POLL, lambda: boot.ready)
+    boot.stop()
+
+
+def started_since(folder, count):
+    return len(story(folder)) > count
+
+
+def test_a_service_that_ends_again_and_again_is_started_less_and_less_often(layout, tmp_path):
+    clock = FakeClock()
+    boot = Supervisor([toy("frail", tmp_path)], layout, clock)
+    by_fake_time(boot, clock)
+    for wait in (backoff(1), backoff(2), backoff(3)):
+        os.kill(pid("frail", tmp_path), signal.SIGKILL)
+        starts = len(story(tmp_path))
+        until(lambda: not boot.ready)
+        assert moved_until(clock, 0.01, partial(started_since, tmp_path, starts)) >= wait
+        moved_until(clock, READY_POLL, lambda: boot.ready)
+    boot.stop()
+
+
+def test_a_log_does_not_grow_without_end(tmp_path):
+    log = RotatingLog(tmp_path / "x.log", size=100, keep=2)
+    for number in range(100):
+        log.write(b"line %d" % number)
+    log.close()
+    files = sorted(tmp_path.glob("x.log*"))
+    assert [f.name for f in files] == ["x.log", "x.log.1", "x.log.2"]
+    assert all(f.stat().st_size <= 100 for f in files)
+    assert files[0].read_text().splitlines()[-1] == "line 99"
+
+
+def test_a_pid_that_came_back_is_not_taken_for_the_service():
+    mine = pids.identify(os.getpid())
+    assert mine is not None
+    assert pids.alive(mine)
+    assert not pids.alive(msgspec.structs.replace(mine, start=mine.start - 1))
+    assert not pids.send(msgspec.structs.replace(mine, boot="another"), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("text", [b"", b"12", b"{}", b'{"pid": "x"}', b"\xff"])
+def test_an_unreadable_pid_file_names_nobody(tmp_path, text):
+    path = tmp_path / "x.pid"
+    path.write_bytes(text)
+    assert pids.PidFile(path).read() is None
+    assert pids.PidFile(path).running() is None

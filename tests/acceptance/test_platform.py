@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from .platforms import SERVICES, RunningPlatform, clean_env
@@ -98,6 +99,19 @@ def test_a_killed_service_comes_back_and_work_goes_on(platform, service):
     fresh = submit(platform, execute={"command": ["/bin/echo", "after"]})
     assert done(platform, running)["stdout"] == "done\n"
     assert done(platform, fresh)["stdout"] == "after\n"
+
+
+def test_a_killed_executor_takes_the_programs_that_it_ran_along(own):
+    submit(own, execute={"command": "sleep 301 & sleep 302"})
+    executor = psutil.Process(own.pids()["executor"])
+
+    def programs():
+        found = executor.children(recursive=True)
+        return [p for p in found if any(word in p.cmdline() for word in ("301", "302"))]
+
+    running = until(lambda: len(programs()) == 2 and programs(), what="the programs run")
+    own.kill("executor")
+    until(lambda: not any(p.is_running() for p in running), what="the programs are gone")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -91,7 +91,7 @@ class Platform:
 
     def start(self) -> None:
         """Start everything and return when it works. Raises BootError, Failure."""
-        self._judicator = wiring.judicator_client(self.settings)
+        self._judicator = wiring.judicator_client(self.settings, patience=5.0)
         services = embedded.services(self.settings, self.layout, self._judicator)
         self._supervisor = Supervisor(
             services, self.layout, self._clock, self._notify, self._before_start
