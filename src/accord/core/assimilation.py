@@ -1,8 +1,8 @@
 """The assimilator: rule A1. What is done once with a task that has ended.
 
 The handler itself is a service's affair: it runs at least once, before the write that says so.
-Rule A2 (due without a result and without an error) cannot occur: ``transition.conclude`` makes it
-due in the write that makes the status final. There is one handler yet, which keeps the result
+That it be due without a result and without an error cannot occur: ``transition.conclude`` makes
+it due in the write that makes the status final. There is one handler yet, which keeps the result
 where it is, so none defers.
 """
 
