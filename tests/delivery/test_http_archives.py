@@ -102,6 +102,18 @@ def test_an_unsafe_or_malformed_archive_is_refused(data: bytes) -> None:
     assert len(caught.value.message) < 400
 
 
+def test_a_second_larger_directory_of_zip64_is_not_followed() -> None:
+    """A sound zip64 archive, whose other record could claim a directory of any size."""
+    length, offset = struct.unpack_from("<LL", SOUND, END + 12)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 2, 2, length, offset)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, END, 1)
+    data = SOUND[:END] + record + locator + SOUND[END:]
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.namelist() == ["a.txt", "b.txt"]
+    with pytest.raises(Invalid, match="zip64"):
+        check(data)
+
+
 def test_two_entries_of_one_name_are_refused() -> None:
     with pytest.raises(Invalid, match="one name"):
         check(a_zip({"aaaa": b"1", "bbbb": b"2"}).replace(b"bbbb", b"aaaa"))
