@@ -141,11 +141,7 @@ def _place(found: dict[str, Any], name: str, value: str) -> None:
 
 def _number(text: str, field: str) -> int | float:
     try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
+        return int(text) if text.strip().lstrip("+-").isdecimal() else float(text)
     except ValueError as error:
         raise Invalid(f"{field} must be a number.", field=field) from error
 
