@@ -37,7 +37,9 @@ def test_no_exception_is_swallowed_and_nothing_is_left_undone(module):
     assert not re.search(r"except[^\n]*:\n\s+pass\b", text), (
         "say why nothing is to be done: contextlib.suppress with a reason"
     )
-    assert not re.search(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError", text)
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b", text)
+    if "testing" not in module.parts:  # there, a suite's subclass says how what it tests is made
+        assert "raise NotImplementedError" not in text
 
 
 def test_pins_are_names_and_versions_only():

@@ -3,8 +3,8 @@
 It speaks meaning, not queries. An implementation keeps beside each task document the answer of
 ``core.index.index_of`` and nothing else that it works out by itself, so that policy lives in the
 core alone. What a submitter decided (user, key, name, labels, add_time) never changes, so it may be
-indexed once, when the task is added. Every method may be called from any thread. Nothing is acknowledged before it is
-durable, save what is named as best effort.
+indexed once, when the task is added. Every method may be called from any thread. Nothing is
+acknowledged before it is durable, save what is named as best effort.
 """
 
 from __future__ import annotations

@@ -59,12 +59,7 @@ class Folder:
         """
         above = self._enter(parts[:-1], make=True)
         try:
-            try:
-                os.unlink(parts[-1], dir_fd=above)
-            except FileNotFoundError:
-                pass
-            except IsADirectoryError as error:
-                raise BadPath("is a folder") from error
+            _make_way(parts[-1], above)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(parts[-1], flags, 0o600, dir_fd=above)
             os.fchmod(fd, mode & 0o777)
@@ -143,3 +138,13 @@ def _step(fd: int, part: bytes, *, make: bool) -> int:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise BadPath(f"goes through {shown!r}, which is no folder") from error
         raise BadPath(f"goes through {shown!r}: {error.strerror}") from error
+
+
+def _make_way(name: bytes, above: int) -> None:
+    """Unlink what has the name in that folder, where anything has. Raises BadPath, OSError."""
+    try:
+        os.unlink(name, dir_fd=above)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError as error:
+        raise BadPath("is a folder") from error
