@@ -149,10 +149,18 @@ class RunningPlatform:
     def _clean_up(self) -> None:
         self._end_process()
         try:
-            until(lambda: not self.left(), what="every process is gone")
+            self.wait_gone()
         finally:
             for process in self.left():
                 process.kill()
+
+    def wait_gone(self, seconds: float = 20.0) -> None:
+        """Wait until every process that was seen is gone. Fails with those that stay."""
+        try:
+            until(lambda: not self.left(), seconds)
+        except AssertionError as error:
+            stay = [f"{p.pid} {p.status()} {p.cmdline()}" for p in self.left()]
+            raise AssertionError(f"still there after {seconds:g} s: {stay}") from error
 
 
 def _runs(process: psutil.Process) -> bool:

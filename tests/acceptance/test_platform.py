@@ -135,7 +135,7 @@ def test_a_killed_boot_takes_its_children_along_and_the_next_one_serves(own):
 def test_a_killed_boot_leaves_nothing_for_long(own):
     own.note_processes()
     own.kill("boot")
-    until(lambda: not own.left(), 60, what="the children have ended by themselves")
+    own.wait_gone(60)
 
 
 def test_maintain_keeps_boot_from_restarting_a_service(own):
