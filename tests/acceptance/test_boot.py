@@ -65,6 +65,20 @@ def test_services_start_in_the_order_of_their_needs_and_stop_in_reverse(boot, tm
     ]
 
 
+def test_nothing_starts_before_what_it_needs_is_ready(layout, tmp_path):
+    seen = []
+
+    def ready_at_the_tenth_question():
+        seen.append(story(tmp_path) if (tmp_path / "story").exists() else [])
+        return len(seen) >= 10
+
+    slow = msgspec.structs.replace(toy("first", tmp_path), ready=ready_at_the_tenth_question)
+    boot = Supervisor([slow, toy("second", tmp_path, needs=("first",))], layout, SystemClock())
+    boot.start()
+    boot.stop()
+    assert "second started" not in seen[-1]
+
+
 def test_a_service_that_dies_is_started_again(boot, tmp_path):
     boot.start()
     before = pid("first", tmp_path)
