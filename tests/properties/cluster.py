@@ -94,6 +94,10 @@ class Cluster:
         if isinstance(event, lifecycle.Lost):
             held = self.store[id_].replicas
             self._lost |= {(id_, r.number) for r in held if r.executor == event.executor}
+        if isinstance(event, lifecycle.CancelRequested):
+            event = lifecycle.CancelRequested(
+                alive=frozenset((host.name, host.session) for host in self.hosts)
+            )
         return lifecycle.decide(self.store[id_], event, self.now, self.policy)
 
     def write(self, decision: Decision, fault: str = "") -> bool:
@@ -347,14 +351,13 @@ class Cluster:
             assert key not in self._sent, "a number that was sent waits to be sent"
 
     def _look_for_proof(self, task: Task) -> None:
-        """Nothing of a cancelled task runs, save where that was given up before, or is lost."""
+        """Nothing of a cancelled task runs, save on an executor that was held for lost."""
         for host, (id_, number) in self.runs():
             replica = task.replica(number)
             if id_ != task.id or replica is None or replica.killed_at is not None:
                 continue
             known_lost = (id_, number) in self._lost
-            given_up = (replica.over_time or self.now) <= (task.cancel_requested_at or 0.0)
-            assert known_lost or given_up, f"cancelled while {number} runs on {host.name}"
+            assert known_lost, f"cancelled while {number} runs on {host.name}"
 
     def _look_back(self) -> None:
         """Once all have ended."""

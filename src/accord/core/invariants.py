@@ -117,7 +117,10 @@ def _broken_waiting(task: Task) -> str:
 
 
 def _is_distinct(task: Task) -> bool:
-    return task.spec.redundancy.distinct != "none"
+    """Whether its replicas must run apart. A cancelled one may wait for word of two on one executor:
+    of what was given up there, and of the attempt after it.
+    """
+    return task.spec.redundancy.distinct != "none" and not task.error_mask & _CANCELLED
 
 
 def _broken_step(before: Task, after: Task) -> str:
@@ -128,14 +131,22 @@ def _broken_step(before: Task, after: Task) -> str:
     if before.canonical is not None and before.canonical != after.canonical:
         return "the canonical replica must not change"
     now = {r.number: r for r in after.replicas}
+    cancels = bool(after.error_mask & ~before.error_mask & _CANCELLED)
     for replica in before.replicas:
         later = now.get(replica.number)
         if later is None:
             if not _may_go(replica):
                 return f"replica {replica.number} was dropped"
+        elif cancels and given_up(replica) and later.state is ReplicaState.IN_PROGRESS:
+            continue  # its box is to be seen empty (F2)
         elif replica.state is ReplicaState.OVER and not _may_follow(replica, later):
             return f"replica {replica.number} was over and changed"
     return ""
+
+
+def given_up(replica: Replica) -> bool:
+    """Whether it is over for its silence alone, and nothing was heard of it since."""
+    return replica.outcome is Outcome.NO_REPLY and replica.received_time is None
 
 
 def _end(task: Task) -> tuple[object, ...]:

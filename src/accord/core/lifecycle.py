@@ -18,7 +18,7 @@ from accord.core.assignment import occupied
 from accord.core.assimilation import assimilated
 from accord.core.errors import InvalidTransition
 from accord.core.ids import ExecutorName, SessionId, TaskId
-from accord.core.invariants import check_invariants, check_step
+from accord.core.invariants import check_invariants, check_step, given_up
 from accord.core.policy import Policy
 from accord.core.replica import (
     ErrorClass,
@@ -86,7 +86,13 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class CancelRequested(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A user wants the task to end (rule F2)."""
+    """A user wants the task to end (rule F2).
+
+    ``alive`` are the sessions of executors that are not lost: a replica that was given up for its
+    silence may still run there, so its box must be seen empty too.
+    """
+
+    alive: frozenset[tuple[ExecutorName, SessionId]] = frozenset()
 
 
 class Unsendable(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -301,15 +307,34 @@ def _lost(task: Task, event: Lost, now: float, _policy: Policy) -> Task | str:
 
 
 def _cancel_requested(
-    task: Task, _event: CancelRequested, now: float, _policy: Policy
+    task: Task, event: CancelRequested, now: float, _policy: Policy
 ) -> Task | str:
-    """F2. A repeat changes nothing; a task that ended otherwise is refused."""
+    """F2. A repeat changes nothing; a task that ended otherwise is refused.
+
+    What was given up on an executor that is alive is in progress again, until it is heard of.
+    """
     if task.error_mask & ErrorMask.CANCELLED:
         return task
     if done(task):
         return "already done"
     mask = int(task.error_mask | ErrorMask.CANCELLED)
-    return replace(task, error_mask=mask, cancel_requested_at=now)
+    doubted = [
+        replace(r, **_IN_DOUBT)
+        for r in task.replicas
+        if given_up(r) and (r.executor, r.session) in event.alive
+    ]
+    task = replace(task, error_mask=mask, cancel_requested_at=now)
+    return transition.replace_replicas(task, doubted)
+
+
+_IN_DOUBT = {
+    "state": ReplicaState.IN_PROGRESS,
+    "outcome": None,
+    "error_class": None,
+    "message": "",
+    "started": False,
+    "over_time": None,
+}
 
 
 def _unsendable(task: Task, _event: Unsendable, now: float, policy: Policy) -> Task | str:

@@ -29,7 +29,9 @@ EMPTY = content(b"")
 
 
 class ReplicaState(enum.StrEnum):
-    """unsent → in_progress → over; nothing leaves over but a late result of a lost replica."""
+    """unsent → in_progress → over. A replica that was given up for lost may still bring a late end,
+    and is in progress again while a cancellation waits for word of its box.
+    """
 
     UNSENT = "unsent"
     IN_PROGRESS = "in_progress"

@@ -18,7 +18,7 @@ from accord import __version__, logs
 from accord.config import JudicatorSettings
 from accord.core import ids as names
 from accord.core.errors import AlreadyDone, Invalid, NotDone, NotFound
-from accord.core.executor import Executor
+from accord.core.executor import Executor, ExecutorState
 from accord.core.explain import Surroundings, explain
 from accord.core.ids import Digest, ExecutorName, SessionId, TaskId
 from accord.core.lease import Lease
@@ -245,7 +245,12 @@ class Judicator:
 
     def cancel(self, id_: TaskId) -> TaskView:
         """Ask for a task's end."""
-        changed = self._changes.one(id_, CancelRequested())
+        alive = frozenset(
+            (executor.name, executor.info.session)
+            for executor in self._roster.all()
+            if executor.state is not ExecutorState.LOST
+        )
+        changed = self._changes.one(id_, CancelRequested(alive=alive))
         task = changed.task
         if task is None:
             raise NotFound(f"There is no task {id_}.", id=id_)

@@ -436,6 +436,45 @@ def test_f2_a_running_task_is_cancelling_until_its_box_is_known_to_be_empty() ->
     assert decision.effects == (Finished(task=task.id),)
 
 
+ALIVE = CancelRequested(alive=frozenset({(E1, S1)}))
+
+
+def given_up() -> Task:
+    """A task whose only replica did not report in time; another waits for its back-off."""
+    return after(running(), Tick(), at=NOW + 101)
+
+
+def test_f2_what_was_given_up_on_an_executor_that_is_alive_is_to_be_seen_empty_too() -> None:
+    decision = on(given_up(), ALIVE, NOW + 101)
+    task = decision.task
+    assert status_of(task) is Status.CANCELLING
+    assert decision.effects == (StopRun(executor=E1, session=S1, task=task.id, number=0),)
+    assert status_of(on(task, Tick(), NOW + 1000).task) is Status.CANCELLING
+    task = after(task, Killed(**WHO, started=True), at=NOW + 102)
+    assert (task.replicas[0].outcome, task.replicas[0].killed_at) == (Outcome.ABORTED, NOW + 102)
+    assert status_of(task) is Status.CANCELLED
+
+
+def test_f2_what_was_given_up_is_not_waited_for_once_its_executor_is_lost() -> None:
+    assert status_of(after(given_up(), CancelRequested(), at=NOW + 101)) is Status.CANCELLED
+    task = after(given_up(), ALIVE, Lost(executor=E1), at=NOW + 101)
+    assert status_of(task) is Status.CANCELLED
+
+
+def test_f2_what_was_given_up_and_seen_empty_since_is_not_waited_for() -> None:
+    task = after(given_up(), Killed(**WHO, started=True), ALIVE, at=NOW + 102)
+    assert status_of(task) is Status.CANCELLED
+
+
+def test_f2_one_executor_may_hold_what_was_given_up_and_the_attempt_after_it() -> None:
+    task = after(given_up(), Tick(), at=NOW + 200)
+    task = after(task, Claimed(number=1, executor=E1, session=S1), ALIVE, at=NOW + 200)
+    task = after(task, Killed(**WHO, started=True), at=NOW + 201)
+    assert status_of(task) is Status.CANCELLING
+    task = after(task, Killed(**WHO | {"number": 1}, started=True), at=NOW + 202)
+    assert status_of(task) is Status.CANCELLED
+
+
 def cancelling(**changes: Any) -> Task:
     return after(running(**changes), CancelRequested())
 
@@ -623,7 +662,7 @@ def test_what_must_hold_of_every_task_is_checked(changes: dict[str, Any], words:
 def test_a_task_that_breaks_an_invariant_is_not_decided_on_silently() -> None:
     wrong = a_task(replicas=(sent(0), sent(1)), transition_time=NOW)
     with pytest.raises(InvalidTransition, match="one executor"):
-        on(wrong, CancelRequested())
+        on(wrong, Tick())
 
 
 def test_an_event_that_is_none_is_a_fault() -> None:

@@ -15,7 +15,7 @@ from accord.core.lifecycle import submitted
 from accord.core.replica import ErrorClass, Failure, Outcome, ReplicaState
 from accord.core.search import Query
 from accord.core.status import Reason, Status
-from accord.core.task import Requires, Stage
+from accord.core.task import Redundancy, Requires, Stage
 from accord.core.view import reason_of
 from accord.ports.store import Chunk
 from accord.testing.judicator_suite import Machine, a_new, a_result, a_step
@@ -188,6 +188,29 @@ def test_what_a_lost_executor_still_holds_is_found_at_every_pass(world: World) -
     assert world.store.put_executor(lost, stored)
     world.pass_time(1)
     assert world.status(task) is Status.RETRYING
+
+
+def test_a_run_that_was_given_up_is_killed_before_its_task_is_cancelled(world: World) -> None:
+    """Its executor is alive, and may be at it still: the deadline says nothing of its box."""
+    machine = world.machine()
+    task = world.add(redundancy=Redundancy(delay_bound=5.0))
+    (given,) = machine.take()
+    world.pass_time(17, machine)
+    assert world.status(task) is Status.RETRYING
+    assert world.judicator.cancel(task.id).status is Status.CANCELLING
+    assert machine.poll().cancel == ((task.id, given.number),)
+    machine.finish(given, killed=True)
+    assert world.status(task) is Status.CANCELLED
+
+
+def test_a_run_that_was_given_up_is_cancelled_once_its_executor_is_lost(world: World) -> None:
+    machine = world.machine()
+    task = world.add(redundancy=Redundancy(delay_bound=5.0))
+    machine.take()
+    world.pass_time(17, machine)
+    assert world.judicator.cancel(task.id).status is Status.CANCELLING
+    world.pass_time(16)
+    assert world.status(task) is Status.CANCELLED
 
 
 def test_a_lost_executor_can_be_forgotten(world: World) -> None:
