@@ -19,6 +19,8 @@ from accord.core.ids import ExecutorName
 from accord.ports.clock import Clock
 from accord.services.sessions import Line
 
+ANY = ""
+"""Stands for a requirement class that is not known."""
 TURN = 10.0
 """Seconds for which a poll waits for its predecessor to get out of the store."""
 
@@ -35,7 +37,10 @@ class Poll:
         self.fits = fits
         """Whether its executor can take work of a requirement class."""
         self.changed = threading.Condition(lock)
-        self.promised = 0
+        self.promised: list[str] = []
+        """The requirement classes of what it may take, one for each replica; ``ANY`` where the class
+        is not known.
+        """
         self.tried: frozenset[ExecutorName] = frozenset()
         """Executors that had better not take what was promised, as they found out."""
         self.look = False
@@ -47,7 +52,7 @@ class Poll:
     @property
     def marked(self) -> bool:
         """Whether there is a reason to look at the store."""
-        return self.look or self.promised > 0 or self.error is not None
+        return self.look or bool(self.promised) or self.error is not None
 
 
 class Polls:
@@ -81,7 +86,8 @@ class Polls:
         with self._lock:
             if self._held.get(poll.executor) is poll:
                 del self._held[poll.executor]
-            self._promise(poll.promised, lambda _: True, poll.tried)
+            for class_ in poll.promised:
+                self._promise(class_, poll.tried)
 
     def take(self, poll: Poll) -> tuple[bool, frozenset[ExecutorName]]:
         """Take the marks off, before looking at the store: whether to look at what is held, and
@@ -91,7 +97,7 @@ class Polls:
             if poll.error is not None:
                 raise poll.error
             marks = poll.look, poll.tried
-            poll.look, poll.promised, poll.tried = False, 0, frozenset()
+            poll.look, poll.promised, poll.tried = False, [], frozenset()
             return marks
 
     def wait(self, poll: Poll, until: float) -> bool:
@@ -111,13 +117,14 @@ class Polls:
     def offer(self, class_: str, tried: frozenset[ExecutorName] = frozenset()) -> None:
         """There is one more replica of a class to send."""
         with self._lock:
-            self._promise(1, lambda poll: poll.fits(class_), tried)
+            self._promise(class_, tried)
 
     def offer_all(self) -> None:
         """There may be work of any class."""
         with self._lock:
             for poll in self._held.values():
-                self._promise_to(poll, poll.vacant - poll.promised)
+                if len(poll.promised) < poll.vacant:
+                    self._promise_to(poll, ANY)
 
     def look(self, executors: Iterable[ExecutorName]) -> None:
         """Something that these hold was written."""
@@ -149,22 +156,17 @@ class Polls:
 
     # -- under the lock ------------------------------------------------------------------
 
-    def _promise(
-        self, count: int, fits: Callable[[Poll], bool], tried: frozenset[ExecutorName]
-    ) -> None:
+    def _promise(self, class_: str, tried: frozenset[ExecutorName]) -> None:
         for poll in self._held.values():
-            if count <= 0:
-                return
-            room = poll.vacant - poll.promised
-            if room > 0 and poll.error is None and poll.executor not in tried and fits(poll):
-                self._promise_to(poll, min(room, count))
+            free = len(poll.promised) < poll.vacant and poll.error is None
+            if free and poll.executor not in tried and (class_ == ANY or poll.fits(class_)):
+                self._promise_to(poll, class_)
                 poll.tried |= tried
-                count -= room
+                return
 
-    def _promise_to(self, poll: Poll, count: int) -> None:
-        if count > 0:
-            poll.promised += count
-            poll.changed.notify_all()
+    def _promise_to(self, poll: Poll, class_: str) -> None:
+        poll.promised.append(class_)
+        poll.changed.notify_all()
 
     def _look(self, poll: Poll) -> None:
         poll.look = True

@@ -49,7 +49,7 @@ def test_work_is_promised_to_those_whom_it_fits_up_to_their_vacancy(polls: Polls
     marks = []
     for _ in range(5):
         polls.offer("c")
-        marks.append([p.promised for p in (other, first, second)])
+        marks.append([len(p.promised) for p in (other, first, second)])
     assert marks == [[0, 1, 0], [0, 2, 0], [0, 2, 1], [0, 2, 2], [0, 2, 2]]
 
 
@@ -57,13 +57,21 @@ def test_a_promise_that_was_not_looked_for_goes_to_another(polls: Polls) -> None
     first, second = enter(polls, "first"), enter(polls, "second")
     polls.offer("c")
     polls.leave(first)
-    assert second.promised == 1
+    assert second.promised == ["c"]
+
+
+def test_a_promise_that_was_not_looked_for_goes_to_one_whom_it_fits(polls: Polls) -> None:
+    first = enter(polls, "first")
+    other, second = enter(polls, "other", 9, "d"), enter(polls, "second")
+    polls.offer("c")
+    polls.leave(first)
+    assert (other.promised, second.promised) == ([], ["c"])
 
 
 def test_work_that_was_passed_on_is_not_offered_to_those_who_tried(polls: Polls) -> None:
     first, second, third = (enter(polls, name) for name in ("first", "second", "third"))
     polls.offer("c", frozenset({first.executor, second.executor}))
-    assert (first.promised, second.promised, third.promised) == (0, 0, 1)
+    assert (first.promised, second.promised, third.promised) == ([], [], ["c"])
     assert polls.take(third) == (False, frozenset({first.executor, second.executor}))
 
 
@@ -90,7 +98,7 @@ def test_leaving_does_not_remove_the_successor(polls: Polls) -> None:
     newer = enter(polls)
     polls.leave(older)
     polls.offer("c")
-    assert newer.promised == 1
+    assert newer.promised == ["c"]
 
 
 def test_closing_answers_all_polls_those_to_come_too(polls: Polls) -> None:
