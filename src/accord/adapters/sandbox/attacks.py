@@ -17,7 +17,6 @@ from pathlib import Path
 _CLONE_NEWUSER = 0x10000000
 _PTRACE_SEIZE, _PTRACE_DETACH = 0x4206, 17
 _IO_URING_SETUP = 425
-_VSOCK = 40
 
 
 def read_file(path: str) -> None:

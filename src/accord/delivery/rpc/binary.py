@@ -47,7 +47,6 @@ _FIXED: dict[int, struct.Struct] = {
 }
 _SIZES = {TType.BOOL: 1, **{kind: packed.size for kind, packed in _FIXED.items()}}
 _I32 = _FIXED[TType.I32]
-_FIELD = struct.Struct("!bh")
 _LIST = struct.Struct("!bi")
 _MAP = struct.Struct("!bbi")
 
