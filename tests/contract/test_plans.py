@@ -66,7 +66,6 @@ QUEUES: dict[str, tuple[str, list[object]]] = {
     "next due": (queues.NEXT_DUE, []),
     "to assimilate": (queues.TO_ASSIMILATE, [5]),
     "held": (queues.HELD, ["e1"]),
-    "unsent": (queues.UNSENT, [START, 5]),
     "blobs": (queues.BLOBS, [0]),
     "executor": (people.EXECUTOR, ["e1"]),
     "executors": (people.EXECUTORS, []),

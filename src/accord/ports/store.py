@@ -127,9 +127,6 @@ class Store(Protocol):
     def held_by(self, executor: ExecutorName) -> list[Task]:
         """Tasks of which a replica is in progress on that executor."""
 
-    def unsent_before(self, now: float, limit: int) -> list[Task]:
-        """Ready tasks that were added before ``now``, oldest first (for the unsendable policy)."""
-
     def feed(self) -> Feed:
         """A new subscription; it tells of every write that is durable after this call."""
 

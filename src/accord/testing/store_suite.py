@@ -242,7 +242,6 @@ class StoreSuite:
         assert self.store.held_by(ExecutorName("e1")) == []
         assert self.store.due(START + 9, 9) == []
         assert self.store.to_assimilate(9) == []
-        assert self.store.unsent_before(START + 99, 9) == []
         assert self.store.search(Query()) == Page(items=(), total=0)
 
     def test_the_key_of_a_purged_task_is_free_again(self) -> None:
@@ -593,18 +592,6 @@ class StoreSuite:
         assert ids(self.store.held_by(e2)) == [task_id(2)]
         self.store.apply([task(3, replicas=(running("e1"),))])
         assert ids(self.store.held_by(e1)) == [task_id(3)]
-
-    def test_unsent_before_gives_ready_tasks_oldest_first(self) -> None:
-        self.store.add(
-            [
-                task(1, add_time=START + 30),
-                task(2, add_time=START + 10),
-                task(3, add_time=START + 20),
-                task(4, add_time=START, replicas=(running(),)),
-            ]
-        )
-        assert ids(self.store.unsent_before(START + 30, 9)) == [task_id(2), task_id(3)]
-        assert ids(self.store.unsent_before(START + 99, 1)) == [task_id(2)]
 
     # -- feed ----------------------------------------------------------------------------
 

@@ -53,10 +53,6 @@ HELD = (
     "SELECT t.document FROM holds CROSS JOIN tasks AS t INDEXED BY tasks_id ON t.id = holds.task "
     "WHERE holds.executor = ? ORDER BY holds.task"
 )
-UNSENT = (
-    "SELECT document FROM tasks INDEXED BY tasks_unsent WHERE class IS NOT NULL AND add_time < ? "
-    "ORDER BY add_time, id LIMIT ?"
-)
 BLOBS = (
     "SELECT seq, blobs FROM tasks INDEXED BY tasks_blobs WHERE blobs IS NOT NULL AND seq > ? "
     "ORDER BY seq LIMIT 1000"

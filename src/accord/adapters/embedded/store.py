@@ -169,10 +169,6 @@ class SqliteStore:
         """Tasks of which a replica is in progress on that executor, oldest first."""
         return self._documents(queues.HELD, executor)
 
-    def unsent_before(self, now: float, limit: int) -> list[Task]:
-        """Ready tasks that were added before ``now``, oldest first."""
-        return self._documents(queues.UNSENT, now, limit)
-
     def feed(self) -> Feed:
         """A new subscription to the writes of this process."""
         return self._feeds.subscribe()

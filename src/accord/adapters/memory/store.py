@@ -60,7 +60,6 @@ class _Tasks:
         self.ids: _Sorted[TaskId] = _Sorted()
         self.keys: dict[tuple[UserName, str], TaskId] = {}
         self.ready: dict[str, _Sorted[_Rank]] = {}
-        self.unsent: _Sorted[tuple[float, TaskId]] = _Sorted()
         self.due: _Sorted[tuple[float, TaskId]] = _Sorted()
         self.assimilate: _Sorted[TaskId] = _Sorted()
         self.held: dict[ExecutorName, _Sorted[TaskId]] = {}
@@ -85,7 +84,6 @@ class _Tasks:
             self.keys[task.user, task.key] = task.id
         if index.ready is not None:
             self.ready.setdefault(index.ready, _Sorted()).put(_rank(task))
-            self.unsent.put((task.add_time, task.id))
         if index.transition_time < NEVER:
             self.due.put((index.transition_time, task.id))
         if index.assimilate:
@@ -99,7 +97,6 @@ class _Tasks:
             del self.keys[task.user, task.key]
         if index.ready is not None:
             _take(self.ready, index.ready, _rank(task))
-            self.unsent.drop((task.add_time, task.id))
         if index.transition_time < NEVER:
             self.due.drop((index.transition_time, task.id))
         if index.assimilate:
@@ -266,12 +263,6 @@ class MemoryStore:
         """Tasks of which a replica is in progress on that executor, oldest first."""
         with self._lock:
             return self._tasks.documents(self._tasks.held.get(executor, _Sorted()))
-
-    def unsent_before(self, now: float, limit: int) -> list[Task]:
-        """Ready tasks that were added before ``now``, oldest first."""
-        with self._lock:
-            oldest = itertools.islice(self._tasks.unsent, limit)
-            return self._tasks.documents([i for added, i in oldest if added < now])
 
     def feed(self) -> Feed:
         """A new subscription."""

@@ -22,7 +22,6 @@ CREATE TABLE tasks (
 CREATE UNIQUE INDEX tasks_id ON tasks (id);
 CREATE UNIQUE INDEX tasks_key ON tasks (user, key) WHERE key IS NOT NULL;
 CREATE INDEX tasks_ready ON tasks (class, priority DESC, id) WHERE class IS NOT NULL;
-CREATE INDEX tasks_unsent ON tasks (add_time, id) WHERE class IS NOT NULL;
 CREATE INDEX tasks_due ON tasks (transition_time, id) WHERE transition_time IS NOT NULL;
 CREATE INDEX tasks_assimilate ON tasks (id) WHERE assimilate = 1;
 CREATE INDEX tasks_blobs ON tasks (seq) WHERE blobs IS NOT NULL;
