@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -225,7 +226,7 @@ def test_no_platform_is_one_line_with_how_to_start_one():
 
 def test_a_reader_that_leaves_early_ends_the_program(platform):
     done = subprocess.run(
-        f"{sys.executable} -m accord run - -l bash | head -n 1",
+        f"{shlex.quote(sys.executable)} -m accord run - -l bash | head -n 1",
         shell=True,
         input=b"while echo y; do :; done",
         capture_output=True,
