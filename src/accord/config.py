@@ -102,7 +102,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes; more is answered with 413."""
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All of them."""
 
     data: str = ""
@@ -123,15 +123,14 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
 
     Raises Invalid, naming the setting and where it came from.
     """
-    values: dict[str, Any] = {}
+    layers = [("the environment", _from_env(env)), ("the command line", overrides)]
     if path is not None:
-        values = _read(path)
-    _merge(values, _from_env(env))
-    _merge(values, overrides)
-    try:
-        settings = msgspec.convert(values, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"The configuration is not valid: {error}.", field="configuration") from error
+        layers.insert(0, (str(path), _read(path)))
+    values: dict[str, Any] = {}
+    for source, layer in layers:
+        _check(source, layer)
+        _merge(values, layer)
+    settings = msgspec.convert(values, Settings, strict=False)
     if settings.judicator.weakest_isolation not in ISOLATION_LEVELS:
         known = ", ".join(ISOLATION_LEVELS)
         raise Invalid(f"judicator.weakest_isolation must be one of {known}.", field="configuration")
@@ -149,22 +148,54 @@ def _read(path: Path) -> dict[str, Any]:
         parsed = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise Invalid(f"Cannot read {path}: {error.strerror}.", field="configuration") from error
-    except (tomllib.TOMLDecodeError, msgspec.DecodeError) as error:
+    except (tomllib.TOMLDecodeError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{path} cannot be parsed: {error}.", field="configuration") from error
     if not isinstance(parsed, dict):
         raise Invalid(f"{path} must hold a table.", field="configuration")
     return parsed
 
 
+def _check(source: str, layer: Mapping[str, Any]) -> None:
+    """Raise Invalid where a setting is unknown or has a wrong value; every setting may be absent."""
+    unknown = _unknown(layer, Settings)
+    if unknown:
+        message = f"There is no setting {unknown}, which is in {source}."
+        raise Invalid(message, field="configuration")
+    try:
+        msgspec.convert(layer, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        message = f"The configuration in {source} is not valid: {error}."
+        raise Invalid(message, field="configuration") from error
+
+
+def _unknown(values: Mapping[str, Any], kind: type[msgspec.Struct]) -> str | None:
+    """The first name in ``values`` that ``kind`` does not have, None where it has them all."""
+    known = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for name, value in values.items():
+        if name not in known:
+            return name
+        if isinstance(value, Mapping) and _is_group(known[name]):
+            below = _unknown(value, known[name])
+            if below:
+                return f"{name}.{below}"
+    return None
+
+
+def _is_group(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
 def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for group in Settings.__struct_fields__:
-        prefix = f"ACCORD_{group.upper()}"
-        if prefix in env:
-            found[group] = env[prefix]
+    for field in msgspec.structs.fields(Settings):
+        prefix = f"ACCORD_{field.name.upper()}"
+        if not _is_group(field.type):
+            if prefix in env:
+                found[field.name] = env[prefix]
+            continue
         for name, value in env.items():
             if name.startswith(prefix + "_"):
-                found.setdefault(group, {})[name[len(prefix) + 1 :].lower()] = value
+                found.setdefault(field.name, {})[name[len(prefix) + 1 :].lower()] = value
     return found
 
 

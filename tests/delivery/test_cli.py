@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -14,6 +15,8 @@ from accord.cli import app, main
 from accord.cli.examples import load_examples
 from accord.cli.options import seconds, size
 from accord.cli.output import print_table
+from accord.cli.tasks import await_
+from accord.client import Client
 
 
 @pytest.fixture
@@ -123,7 +126,6 @@ def test_the_secret_is_not_kept(accord, tmp_path):
     ("argv", "says"),
     [
         (("token", "create", "--user", "a b"), "user must be"),
-        (("token", "revoke", "nope"), "accord token list"),
         (("maintain", "judicator"), "--data"),
         (("up", "--host", "192.0.2.1"), "accord token create"),
     ],
@@ -159,3 +161,51 @@ def test_a_table_never_steers_the_terminal_or_is_taken_for_markup(capsys):
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "\\x1b[31m[bold]red[/bold]\\r\\n" in out
+
+
+def test_a_token_that_is_not_there_is_looked_for_in_the_list(accord):
+    assert accord("token", "create", "--user", "ada")[0] == 0
+    code, _, err = accord("token", "revoke", "nope")
+    assert code == 1
+    assert "accord token list" in err
+
+
+@pytest.mark.parametrize("verb", [("list",), ("revoke", "t1")])
+def test_tokens_of_a_platform_that_is_not_there_make_no_platform(accord, tmp_path, verb):
+    code, out, err = accord("token", *verb, "--data", str(tmp_path / "typo"))
+    assert (code, out) == (1, "")
+    assert "There is no platform in" in err
+    assert not (tmp_path / "typo").exists()
+
+
+def test_an_executor_is_steered_in_one_way(accord):
+    code, _, err = accord("executors", "--drain", "a", "--release", "a")
+    assert code == 2
+    assert "one way at a time" in err
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_closed_standard_stream_is_no_fault(closed):
+    command = f'exec "$0" -m accord --version {closed}'
+    ran = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable], check=False, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_output_that_cannot_be_written_is_one_line():
+    command = 'exec "$0" -m accord --version >/dev/full'
+    ran = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable], check=False, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stderr) == (1, "accord: No space left on device\n")
+
+
+def test_who_no_longer_waits_for_a_task_is_told_its_id(capsys):
+    class Interrupted(Client):
+        def wait(self, id_, timeout=None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await_(Interrupted("http://127.0.0.1"), "01X")
+    assert "accord cancel 01X" in capsys.readouterr().err

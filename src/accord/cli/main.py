@@ -30,6 +30,7 @@ def main() -> NoReturn:
 
 def guarded(command: Callable[[], int]) -> int:
     """The command's exit code; errors become one line on stderr."""
+    _fill_streams()
     try:
         signal.signal(signal.SIGTERM, _interrupt)
         signal.signal(signal.SIGHUP, _interrupt)
@@ -43,6 +44,14 @@ def guarded(command: Callable[[], int]) -> int:
     except Exception as error:  # noqa: BLE001  # the one place where every fault becomes a line
         return report(error)
     return code
+
+
+def _fill_streams() -> None:
+    """Where our caller closed a standard stream, its place is taken before a file takes it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            taken = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115  # stays open
+            setattr(sys, name, taken)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -65,8 +74,8 @@ def report(error: Exception) -> int:
     if isinstance(error, AccordError | BootError | Failure):
         complain(str(error))
         return error.exit_code if isinstance(error, Failure) else FAILED
-    if isinstance(error, OSError) and error.filename:
-        complain(f"{error.filename}: {error.strerror}")
+    if isinstance(error, OSError) and error.strerror:
+        complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
         return FAILED
     complain(f"Unexpected {type(error).__name__}: {error}. The details are in {_keep(error)}")
     return FAILED

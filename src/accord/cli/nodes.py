@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from accord.cli.main import USAGE, Failure
 from accord.cli.options import Json, Token, Url
 from accord.cli.output import amount, print_json, print_table
 from accord.cli.target import connect
@@ -32,10 +33,12 @@ def executors(
     Example: accord executors --drain lab-3
     """
     verbs = {"drain": drain, "quarantine": quarantine, "release": release, "forget": forget}
+    wanted = [(verb, name) for verb, name in verbs.items() if name is not None]
+    if len(wanted) > 1:
+        raise Failure("Steer one executor in one way at a time.", USAGE)
     with connect(url, token) as client:
-        for verb, name in verbs.items():
-            if name is not None:
-                client.steer(name, verb)
+        for verb, name in wanted:
+            client.steer(name, verb)
         found = client.executors()
     if json:
         print_json([executor.raw for executor in found])

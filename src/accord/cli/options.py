@@ -58,5 +58,22 @@ Config = Annotated[
     typer.Option("--config", envvar="ACCORD_CONFIG_FILE", help="Settings, as TOML."),
 ]
 TaskId = Annotated[str, typer.Argument(help="The task's id.")]
-Seconds = Annotated[float | None, typer.Option(parser=seconds, metavar="TIME")]
-Bytes = Annotated[int | None, typer.Option(parser=size, metavar="SIZE")]
+Wall = Annotated[
+    float | None,
+    typer.Option(parser=seconds, metavar="TIME", help="Time by the clock: 10, 500ms, 2m."),
+]
+Cpu = Annotated[
+    float | None, typer.Option(parser=seconds, metavar="TIME", help="Processor time, such as 10.")
+]
+Memory = Annotated[
+    int | None,
+    typer.Option(parser=size, metavar="SIZE", help="Of all its processes, such as 256M."),
+]
+Processes = Annotated[int | None, typer.Option(min=1, help="At once, threads included.")]
+Output = Annotated[
+    int | None,
+    typer.Option(parser=size, metavar="SIZE", help="Of stdout and stderr together."),
+]
+Disk = Annotated[
+    int | None, typer.Option(parser=size, metavar="SIZE", help="Written to its directory.")
+]

@@ -139,6 +139,7 @@ def private_platform() -> Iterator[str]:
     chosen = {
         "gateway": {"port": port, "host": "127.0.0.1", "tokens": False},
         "judicator": {"port": judicator_port, "host": "127.0.0.1"},
+        "executor": {"drain": 1.0},  # should we be killed, nobody waits for what runs
     }
     platform = Platform(load_settings(None, folder / "data", chosen))
     try:

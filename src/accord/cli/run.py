@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from accord.cli.main import INTERRUPTED, Failure, complain
-from accord.cli.options import Bytes, Seconds, Token, Url
+from accord.cli.options import Cpu, Disk, Memory, Output, Processes, Token, Url, Wall
 from accord.cli.target import connect_or_start
 from accord.client import AccordClientError, Client, Conflict, Event, Task
 
@@ -32,20 +32,21 @@ def run(
     language: Language = None,
     stdin: Stdin = None,
     arg: Args = None,
-    wall: Seconds = None,
-    cpu: Seconds = None,
-    memory: Bytes = None,
-    processes: Annotated[int | None, typer.Option(min=1)] = None,
-    output: Bytes = None,
-    disk: Bytes = None,
+    wall: Wall = None,
+    cpu: Cpu = None,
+    memory: Memory = None,
+    processes: Processes = None,
+    output: Output = None,
+    disk: Disk = None,
     url: Url = None,
     token: Token = None,
 ) -> None:
     """Run a program and be it: its output as it comes, its exit code.
 
-    A failed compilation exits with 65, a time limit with 124, a memory limit with 137, any other
-    limit with 1, a program killed by signal n with 128+n; a line on stderr says which. Where no
-    platform runs on this machine, a private one is brought up for the moment. Ctrl-C cancels.
+    A failed compilation exits with 65, a time limit with 124, a memory limit
+    with 137, any other limit with 1, a program killed by signal n with 128+n; a
+    line on stderr says which. Where no platform runs on this machine, a private
+    one is brought up for the moment. Ctrl-C cancels.
 
     Examples:
       accord run main.cpp --stdin input.txt --wall 10 --memory 256M

@@ -8,12 +8,23 @@ from typing import Annotated, Any
 
 import typer
 
-from accord.cli.main import Failure
-from accord.cli.options import Bytes, Json, Seconds, TaskId, Token, Url
+from accord.cli.main import Failure, complain
+from accord.cli.options import (
+    Cpu,
+    Disk,
+    Json,
+    Memory,
+    Output,
+    Processes,
+    TaskId,
+    Token,
+    Url,
+    Wall,
+)
 from accord.cli.output import amount, duration, print_json, print_json_lines, print_table, printable
 from accord.cli.run import Args, Copy, Language, Stdin, limits, program
 from accord.cli.target import connect
-from accord.client import Task
+from accord.client import Client, Task
 
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end.")]
 
@@ -31,19 +42,19 @@ def submit(
     ] = None,
     name: Annotated[str, typer.Option(help="For you to find it again.")] = "",
     label: Annotated[list[str] | None, typer.Option(help="KEY:VALUE; repeatable.")] = None,
-    priority: Annotated[int, typer.Option(min=-100, max=100)] = 0,
+    priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first.")] = 0,
     keep: Annotated[
         list[str] | None, typer.Option(help="A glob of output files to keep; repeatable.")
     ] = None,
     key: Annotated[
         str | None, typer.Option(help="Idempotency key: a repeat is the same task.")
     ] = None,
-    wall: Seconds = None,
-    cpu: Seconds = None,
-    memory: Bytes = None,
-    processes: Annotated[int | None, typer.Option(min=1)] = None,
-    output: Bytes = None,
-    disk: Bytes = None,
+    wall: Wall = None,
+    cpu: Cpu = None,
+    memory: Memory = None,
+    processes: Processes = None,
+    output: Output = None,
+    disk: Disk = None,
     wait: Wait = False,
     json: Json = False,
     url: Url = None,
@@ -68,11 +79,20 @@ def submit(
             **fields,
         )
         if wait:
-            task = client.wait(task.id)
+            task = await_(client, task.id)
     if json:
         print_json(task.raw)
     else:
         print(f"{task.id} {task.status}" if wait else task.id)
+
+
+def await_(client: Client, id_: str) -> Task:
+    """The task when it is done; whoever interrupts that is told its id."""
+    try:
+        return client.wait(id_)
+    except KeyboardInterrupt:
+        complain(f"task {id_} goes on; end it with: accord cancel {id_}")
+        raise
 
 
 def _fields(
@@ -111,7 +131,7 @@ def list_(
     since: Annotated[str | None, typer.Option(help="Added at or after, as ISO 8601.")] = None,
     until: Annotated[str | None, typer.Option(help="Added before, as ISO 8601.")] = None,
     text: Annotated[str, typer.Option(help="A part of the name, or the id's beginning.")] = "",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1)] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
     oldest: Annotated[bool, typer.Option("--oldest", help="Oldest first.")] = False,
     json: Json = False,
     url: Url = None,

@@ -25,11 +25,15 @@ app = typer.Typer(no_args_is_help=True, help="Tokens, by which the platform know
 
 
 @contextmanager
-def _store(config: Path | None, data: Path | None) -> Iterator[Store]:
+def _store(config: Path | None, data: Path | None, *, make: bool = False) -> Iterator[Store]:
+    """The store of the data directory; where there is none, made or a Failure."""
     from accord import wiring
     from accord.cli.platform import load_settings
 
-    store = wiring.open_store(load_settings(config, data, {}))
+    settings = load_settings(config, data, {})
+    if not (make or wiring.store_path(settings).exists()):
+        raise Failure(f"There is no platform in {settings.data}. Name its directory with --data.")
+    store = wiring.open_store(settings)
     try:
         yield store
     finally:
@@ -58,7 +62,7 @@ def create(
 
     name = ids.UserName(ids.name(user, "user"))
     id_, secret = SystemIds().token()
-    with _store(config, data) as store:
+    with _store(config, data, make=True) as store:
         now = store.now()
         token = Token(
             id=id_,

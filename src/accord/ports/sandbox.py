@@ -20,7 +20,7 @@ Sink = Callable[[bytes], None]
 """Takes output as it comes. Called from one thread at a time; must not block for long."""
 
 
-class Mount(msgspec.Struct, frozen=True, kw_only=True):
+class Mount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A path of the host that is seen inside, read-only unless said otherwise."""
 
     source: str
@@ -70,8 +70,8 @@ class Box(Protocol):
     def write(self, path: str, chunks: Iterable[bytes], mode: int = 0o644) -> None:
         """Write a file below the work directory, making its folders.
 
-        ``path`` is relative and checked again inside. Raises Invalid for a bad path,
-        SandboxError where the disk limit does not hold it.
+        ``path`` is relative and checked again inside. Raises Invalid for a bad path, and where
+        the disk limit does not hold it.
         """
 
     def unpack(self, archive: Iterable[bytes], into: str = "") -> None:

@@ -1,0 +1,62 @@
+"""Where a setting comes from, and how a wrong one is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from accord.config import load
+from accord.core.errors import Invalid
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes a configuration file; gives its path."""
+
+    def write(text):
+        path = tmp_path / "accord.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(file):
+    path = file("[gateway]\nport = 1\nhost = 'a'\n[executor]\nslots = 1\n")
+    env = {"ACCORD_GATEWAY_PORT": "2", "ACCORD_EXECUTOR_SLOTS": "2", "ACCORD_URL": "http://x"}
+    settings = load(path, env, {"gateway": {"port": 3}})
+    assert (settings.gateway.port, settings.gateway.host, settings.executor.slots) == (3, "a", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("nonsense = 1", "nonsense"),
+        ("[gateway]\nprot = 1", "gateway.prot"),
+        ("[caps]\nmemry = 1", "caps.memry"),
+        ("[policy]\nretry = 1", "policy.retry"),
+        ("[[sandbox.mounts]]\nsource = '/a'\nwriteable = true", "writeable"),
+    ],
+)
+def test_an_unknown_setting_is_refused_by_name_and_file(file, text, name):
+    path = file(text)
+    with pytest.raises(Invalid) as refused:
+        load(path, {}, {})
+    assert name in refused.value.message
+    assert str(path) in refused.value.message
+
+
+def test_an_unknown_setting_in_the_environment_is_refused():
+    with pytest.raises(Invalid, match=r"gateway\.prot, which is in the environment"):
+        load(None, {"ACCORD_GATEWAY_PROT": "1"}, {})
+
+
+def test_a_variable_that_only_begins_like_a_setting_is_none_of_ours():
+    env = {"ACCORD_DATA": "/data", "ACCORD_DATA_HOME": "x", "ACCORD_GATEWAY": "x"}
+    assert load(None, env, {}).data == "/data"
+
+
+@pytest.mark.parametrize("text", ["port = ", b"\xff\xfe", "[gateway]\nport = 'x'", "gateway = 1"])
+def test_what_cannot_be_read_is_refused_with_the_files_name(file, text):
+    path = file(text)
+    with pytest.raises(Invalid, match=r"accord\.toml"):
+        load(path, {}, {})
