@@ -150,9 +150,9 @@ def bad_paths_are_refused(sandbox: Sandbox) -> None:
 
 
 @promise
-def what_the_disk_does_not_hold_is_an_error(sandbox: Sandbox) -> None:
+def what_the_disk_does_not_hold_is_refused(sandbox: Sandbox) -> None:
     with opened(sandbox) as box:
-        refused(SandboxError, lambda: box.write("big", [bytes(MIB)] * 20), "disk")
+        refused(Invalid, lambda: box.write("big", [bytes(MIB)] * 20), "disk")
 
 
 @promise
@@ -165,6 +165,15 @@ def writing_never_follows_a_planted_link(sandbox: Sandbox) -> None:
         refused(Invalid, lambda: box.write("folder/x", [b"x"]))
         refused(Invalid, lambda: box.write("plain/x", [b"x"]))
         assert bash(box, "ls /tmp").out == b""
+
+
+@promise
+def a_folder_that_a_program_has_shut_is_no_fault_of_the_box(sandbox: Sandbox) -> None:
+    with opened(sandbox) as box:
+        bash(box, "mkdir data; chmod 0 data .")
+        refused(Invalid, lambda: box.write("x", [b"x"]))
+        refused(Invalid, lambda: box.unpack([entry("x")], "data"))
+        assert contents(box, ["**"]) == {}
 
 
 # -- archives --------------------------------------------------------------------------------
@@ -702,6 +711,16 @@ python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("sock")'
             },
             "good": b"good\n",
         }
+
+
+@promise
+def folders_that_a_program_has_shut_change_nothing_of_its_end(sandbox: Sandbox) -> None:
+    left = {"0 .": set(), "444 .": set(), "444 dir": {"b"}, "0 /tmp": {"b", "dir/a"}}
+    for shut, names in left.items():
+        with opened(sandbox) as box:
+            ran = bash(box, f"mkdir dir; touch dir/a b; chmod {shut}; exit 3").ran
+            assert (ran.exit_code, ran.limit) == (3, None), (shut, ran)
+            assert set(contents(box, ["**"])) == names, shut
 
 
 @promise

@@ -175,7 +175,7 @@ class BwrapBox:
         if answer.verb == b"bad":
             raise Invalid(f"{what} cannot be used: it {_text(answer)}.", field="path")
         if answer.verb == b"full":
-            raise SandboxError(f"{what} does not fit into the limit disk.")
+            raise Invalid(f"{what} does not fit into the limit disk.", field="limits.disk")
         if answer.verb != b"ok":
             raise SandboxError(f"{what} cannot be written in the box: {_text(answer)}.")
 

@@ -35,13 +35,15 @@ def serve(fd: int, work: bytes) -> None:
     os.set_inheritable(fd, False)
     wire = Wire(_socket.socket(fileno=fd))
     roots = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (work, b"/tmp", b"/dev/shm")]
-    folder = Folder(roots[0])
+    folder, tmp = Folder(roots[0]), Folder(roots[1])
     wire.send(b"hello", b"1", fds=roots)
-    verbs = {b"write": _write, b"unpack": _unpack, b"run": _run, b"list": _list, b"open": _open}
+    verbs = {b"write": _write, b"unpack": _unpack, b"list": _list, b"open": _open}
     while True:
         frame = wire.recv()
         verb = verbs.get(frame.verb)
-        if verb is not None:  # a "go" that nobody waited for any more is passed over
+        if frame.verb == b"run":
+            _run(wire, folder, tmp, frame)
+        elif verb is not None:  # a "go" that nobody waited for any more is passed over
             verb(wire, folder, frame)
         frame.close()
 
@@ -101,6 +103,8 @@ def _refusal(error: Exception) -> list[bytes]:
         return [b"bad", str(error).encode("utf-8", "replace")]
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return [b"full"]
+    if isinstance(error, PermissionError):  # all was ours until an earlier step shut it
+        return [b"bad", b"goes through a folder that an earlier step has shut"]
     return [b"fail", str(error).encode("utf-8", "replace")]
 
 
@@ -151,7 +155,7 @@ class _Request:
         self.folder = folder
 
 
-def _run(wire: Wire, folder: Folder, frame: Frame) -> None:
+def _run(wire: Wire, folder: Folder, tmp: Folder, frame: Frame) -> None:
     request = _Request(frame, folder)
     pid = os.fork()
     if pid == 0:
@@ -161,7 +165,7 @@ def _run(wire: Wire, folder: Folder, frame: Frame) -> None:
     status = used.reap(pid)
     _kill_the_rest()
     used.reap(-1)
-    largest = _largest(folder) if status else 0
+    largest = _largest((folder, tmp)) if status else 0
     numbers = [status, int(used.cpu * 1e6), used.rss, largest]
     wire.send(b"done", *[b"%d" % number for number in numbers])
 
@@ -197,14 +201,9 @@ def _kill_the_rest() -> None:
         return
 
 
-def _largest(folder: Folder) -> int:
+def _largest(roots: tuple[Folder, ...]) -> int:
     """The size of the largest file of a program that failed: some take SIGXFSZ as an error."""
-    tmp = os.open(b"/tmp", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        found = [size for root in (folder, Folder(tmp)) for _, size in root.walk(2000)]
-    finally:
-        os.close(tmp)
-    return max(found, default=0)
+    return max((size for root in roots for _, size in root.walk(2000)), default=0)
 
 
 def _child(wire: Wire, request: _Request) -> None:

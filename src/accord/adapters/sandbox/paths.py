@@ -101,7 +101,10 @@ class Folder:
                         if most < 0:
                             return
                         parts = [*above, os.fsencode(entry.name)]
-                        about = entry.stat(follow_symlinks=False)
+                        try:
+                            about = entry.stat(follow_symlinks=False)
+                        except OSError:  # the folder may be read, but not entered
+                            continue
                         if not stat.S_ISDIR(about.st_mode):
                             size = about.st_size if stat.S_ISREG(about.st_mode) else -1
                             yield b"/".join(parts), size
