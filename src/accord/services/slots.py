@@ -47,11 +47,14 @@ class Slot:
         try:
             return Run(self._tools, self._number, job, job.work).end()
         except Exception as error:  # noqa: BLE001 - the slot's supervised place
-            _log.exception(
-                "A slot failed; the replica is reported and the slot goes on",
-                extra={"action": "slot_failed", "task": job.key[0], "slot": self._number},
-            )
-            return Ended(finished=unforeseen(job, error))
+            return Ended(finished=self._failed(job, error))
+
+    def _failed(self, job: Job, error: Exception) -> Finished:
+        _log.exception(
+            "A slot failed; the replica is reported and the slot goes on",
+            extra={"action": "slot_failed", "task": job.key[0], "slot": self._number},
+        )
+        return unforeseen(job, error)
 
     def _spooled(self, job: Job, ended: Ended) -> tuple[Finished, Spooled | None]:
         finished = ended.finished
@@ -67,6 +70,8 @@ class Slot:
                 extra={"action": "spool_failed", "task": job.key[0], "why": error.strerror},
             )
             return _without_files(ended, error), None
+        except Exception as error:  # noqa: BLE001 - else the slot would be busy for ever
+            return self._failed(job, error), None
 
 
 def _without_files(ended: Ended, error: OSError) -> Finished:

@@ -611,6 +611,21 @@ def test_a_fault_of_a_slot_is_reported_and_the_slot_goes_on(platform, monkeypatc
     assert "a fault of our own" in task.replicas[0].message
 
 
+def test_an_end_that_cannot_be_written_down_is_a_fault_and_frees_the_slot(platform):
+    broken = threading.Event()
+
+    def breaks(command: Command) -> Act:
+        if broken.is_set():
+            return HELLO
+        broken.set()
+        raise RuntimeError("a name that is no text: \udcff")
+
+    platform.executor({"/bin/echo": breaks})
+    task = platform.done(platform.add())
+    assert [r.outcome for r in task.replicas] == [Outcome.CLIENT_ERROR, Outcome.SUCCESS]
+    assert "UnicodeEncodeError" in task.replicas[0].message
+
+
 def test_a_fault_of_a_link_does_not_end_it(platform):
     pushes = platform.line()
     failed = once(lambda report, orders: bool(report.complete))
