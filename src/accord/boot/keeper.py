@@ -47,7 +47,6 @@ class Keeper:
         self._clock = clock
         self._notify = notify
         self._condition = threading.Condition()
-        self._process: Process | None = None
         self._stop_asked = self._hurried = self._ready = False
         self._failures = 0
         self.failed_starts = 0
@@ -65,11 +64,6 @@ class Keeper:
     def ready(self) -> bool:
         """Whether it does its work, as far as is known."""
         return self._ready
-
-    @property
-    def last_words(self) -> str:
-        """The last line that its latest process printed."""
-        return self._process.last_line if self._process else ""
 
     def wait_ready(self, timeout: float | None, give_up: Callable[[], bool]) -> bool:
         """Wait until it is ready; False where time ran out or ``give_up`` says so."""
@@ -112,7 +106,6 @@ class Keeper:
             process = self._try_start()
             if process is None:
                 continue
-            self._process = process
             since = self._watch_start(process)
             if since is not None:
                 self._watch(process, since)

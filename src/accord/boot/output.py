@@ -89,9 +89,8 @@ def withhold(line: bytes) -> bytes:
     return line[: found.end(1)] if found and not line.startswith(b"{") else line
 
 
-def pump(stream: IO[bytes], log: RotatingLog, service: str, clock: Clock) -> str:
-    """Copy lines until the stream ends; returns the last one, for a message to a person."""
-    last = ""
+def pump(stream: IO[bytes], log: RotatingLog, service: str, clock: Clock) -> None:
+    """Copy lines until the stream ends."""
     withheld = False
     while line := stream.readline(LARGEST_LINE):
         ended = line.endswith(b"\n")
@@ -103,5 +102,3 @@ def pump(stream: IO[bytes], log: RotatingLog, service: str, clock: Clock) -> str
             kept = withhold(text)
             withheld = kept != text and not ended
             log.write(as_json(kept, service, round(clock.now(), 6)))
-            last = kept.decode("utf-8", errors="replace")
-    return last

@@ -34,7 +34,6 @@ class Process:
         self._on_end = on_end
         self._ended = False
         self._popen = _spawn(service)
-        self.last_line = ""
         self.identity = self._identify()
         self._pump = self._thread("output", self._copy)
         self._waiter = self._thread("wait", self._wait)
@@ -53,7 +52,7 @@ class Process:
     def _copy(self) -> None:
         if self._popen.stdout:
             with self._popen.stdout as stream:
-                self.last_line = pump(stream, self._log, self._service.name, self._clock)
+                pump(stream, self._log, self._service.name, self._clock)
 
     def _wait(self) -> None:
         os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOWAIT)
