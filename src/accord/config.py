@@ -134,6 +134,12 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
     if settings.judicator.weakest_isolation not in ISOLATION_LEVELS:
         known = ", ".join(ISOLATION_LEVELS)
         raise Invalid(f"judicator.weakest_isolation must be one of {known}.", field="configuration")
+    if settings.executor.lease > settings.judicator.lease:
+        raise Invalid(
+            f"executor.lease ({settings.executor.lease:g}) must not be more than judicator.lease "
+            f"({settings.judicator.lease:g}), else executors are lost between two signs of life.",
+            field="configuration",
+        )
     return settings
 
 

@@ -60,3 +60,10 @@ def test_what_cannot_be_read_is_refused_with_the_files_name(file, text):
     path = file(text)
     with pytest.raises(Invalid, match=r"accord\.toml"):
         load(path, {}, {})
+
+
+def test_an_executor_that_would_be_lost_between_two_signs_of_life_is_refused():
+    with pytest.raises(Invalid, match=r"executor\.lease \(15\).*judicator\.lease \(5\)"):
+        load(None, {"ACCORD_JUDICATOR_LEASE": "5"}, {})
+    env = {"ACCORD_JUDICATOR_LEASE": "5", "ACCORD_EXECUTOR_LEASE": "5"}
+    assert load(None, env, {}).judicator.lease == 5
