@@ -25,6 +25,8 @@ _LONGEST_DIRECTORY = 8 << 20
 """Bytes of a central directory that are read at most; some 100 bytes an entry are usual."""
 _LONGEST_PATH = 1024
 _LONGEST_NAME = 255
+_DEEPEST = 32
+"""Folders; the box takes no more."""
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _UNREADABLE = (
     zipfile.BadZipFile,
@@ -92,7 +94,7 @@ def check_zip(stream: IO[bytes], caps: SandboxSettings, field: str) -> None:
 
     Leaves the stream at its beginning. Raises Invalid with what is wrong.
     """
-    _check_end(stream, field)
+    count, directory = _check_end(stream, field)
     try:
         with zipfile.ZipFile(stream) as archive:
             entries = archive.infolist()
@@ -103,17 +105,24 @@ def check_zip(stream: IO[bytes], caps: SandboxSettings, field: str) -> None:
         ) from error
     finally:
         stream.seek(0)
+    if len(entries) != count or any(entry.header_offset >= directory for entry in entries):
+        raise Invalid(
+            "The archive's directory is not that of its entries. Make the zip anew.", field=field
+        )
     _check_size(entries, caps, field)
     for entry in entries:
         _check_entry(entry, field)
-    names = [entry.filename for entry in entries]
+    names = [entry.filename.removesuffix("/") for entry in entries]
     if len(set(names)) < len(names):
         raise Invalid("Two entries of the archive have one name. Make the zip anew.", field=field)
     check_paths((e.filename for e in entries if not e.is_dir()), field)
 
 
-def _check_end(stream: IO[bytes], field: str) -> None:
-    """Bound the directory before anything reads it: zipfile takes it whole into memory."""
+def _check_end(stream: IO[bytes], field: str) -> tuple[int, int]:
+    """Bound the directory before anything reads it: zipfile takes it whole into memory.
+
+    Returns how many entries it claims, and where it begins.
+    """
     size = stream.seek(0, 2)
     stream.seek(max(0, size - _LONGEST_COMMENT - _END_SIZE - _LOCATOR64_SIZE))
     tail = stream.read()
@@ -128,10 +137,11 @@ def _check_end(stream: IO[bytes], field: str) -> None:
     }:
         raise Invalid("The archive is in the zip64 format. Make it without zip64.", field=field)
     end = size - len(tail) + at
-    if length > _LONGEST_DIRECTORY or count * 46 > length or offset + length > end:
+    if length > _LONGEST_DIRECTORY or count * 46 > length or offset + length != end:
         raise Invalid(
             "The archive's directory is too large, or malformed. Make the zip anew.", field=field
         )
+    return count, offset
 
 
 def _check_size(entries: list[zipfile.ZipInfo], caps: SandboxSettings, field: str) -> None:
@@ -149,7 +159,9 @@ def _check_size(entries: list[zipfile.ZipInfo], caps: SandboxSettings, field: st
 
 def _check_entry(entry: zipfile.ZipInfo, field: str) -> None:
     # zipfile cuts names at a NUL; the name as it was stands in orig_filename.
-    check_path(entry.orig_filename.removesuffix("/"), field)
+    path = check_path(entry.orig_filename.removesuffix("/"), field)
+    if path.count("/") >= _DEEPEST:
+        raise Invalid(f"{path[:100]!r} is over {_DEEPEST} folders deep. Flatten it.", field=field)
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
         raise Invalid(
