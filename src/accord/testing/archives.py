@@ -92,7 +92,7 @@ def hostile_archives() -> dict[str, tuple[bytes, str]]:
         "long name": (entry("x" * 300), "long"),
         "not UTF-8": (named(entry("ä"), "ä".encode(), b"\xff\xfe"), "UTF-8"),
         "deep": (entry("d/" * 40 + "x"), "deep"),
-        "symbolic link": (entry("link", b"/etc/passwd", _LINK), "link"),
+        "symbolic link": (entry("way", b"/etc/passwd", _LINK), "link"),
         "device": (entry("null", b"", _DEVICE), "device"),
         "fifo": (entry("pipe", b"", _FIFO), "device"),
         "encrypted": (entry("a", flags=1), "encrypted"),

@@ -22,6 +22,8 @@ from accord.adapters.sandbox.wire import Broken, Frame, Wire
 
 _CLONE_NEWNS = 0x20000
 _MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
+_CHANGED = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGCHLD, _signal.SIGINT)
+"""Signals that Python or we treat otherwise than programs expect."""
 _STAGES = (b"/sys/fs", b"/mnt", b"/media", b"/srv")
 """Where staged paths are shown, in this process's mount namespace only: the first that exists."""
 
@@ -111,9 +113,8 @@ class _Spawner:
                 os.setresuid(uid, uid, uid)
             numbers = _arrange(frame.fds)
             argv = [b"%d" % numbers[int(item[1:])] if item[:1] == b"@" else item for item in argv]
-            _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-            _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
-            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+            for number in _CHANGED:
+                _signal.signal(number, _signal.SIG_DFL)
             os.execve(argv[0], argv, {b"PATH": b"/usr/bin:/bin"})  # noqa: S606
         except OSError as error:
             os.write(2, f"{argv[0].decode()}: {error.strerror}\n".encode())
