@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -182,6 +183,42 @@ def test_an_executor_is_steered_in_one_way(accord):
     code, _, err = accord("executors", "--drain", "a", "--release", "a")
     assert code == 2
     assert "one way at a time" in err
+
+
+class Terminal(io.StringIO):
+    """A terminal of so many columns as ``COLUMNS`` says."""
+
+    def isatty(self):
+        return True
+
+
+def test_on_a_narrow_terminal_one_column_gives_way_and_no_id_is_cut(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    print_table(["id", "name", "verdict"], [["0" * 26, "n" * 80, "compile_error"]], yielding=1)
+    shown = terminal.getvalue()
+    assert "0" * 26 in shown
+    assert "compile_error" in shown
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines())) == 60
+
+
+def test_what_is_no_terminal_gets_every_column_whole(capsys):
+    print_table(["id", "name"], [["0" * 26, "n" * 900]])
+    assert f"{'0' * 26}  {'n' * 900}" in capsys.readouterr().out
+
+
+def test_what_the_callers_encoding_lacks_is_written_as_an_escape():
+    ran = subprocess.run(
+        [sys.executable, "-m", "accord", "show", "\N{CHECK MARK}", "--url", "x\N{CHECK MARK}"],
+        env={"PYTHONIOENCODING": "ascii", "PATH": "/usr/bin:/bin"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 1
+    assert "x\\u2713" in ran.stderr
+    assert ran.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])

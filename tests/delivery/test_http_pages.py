@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from accord.core.replica import content
+from accord.core.replica import Verdict, content
 from tests.builders import a_result, a_step_result
 from tests.delivery.site import Site
 from tests.delivery.test_http_archives import a_zip
@@ -105,6 +105,26 @@ def test_a_page_of_a_task_tells_how_it_went(site: Site) -> None:
         assert told in page
     assert "task.js" not in page
     assert site.get(f"/tasks/{made['id']}").text.count("<script ") == 1
+
+
+def test_what_a_compiler_used_is_shown_of_the_compilers_limits(site: Site) -> None:
+    made = site.submit(language="cpp", source="x")
+    end = a_result(verdict=Verdict.COMPILE_ERROR, compile=a_step_result(exit_code=1), execute=None)
+    site.executor.finish(site.executor.take(), end)
+    page = site.get(f"/tasks/{made['id']}").text
+    assert "of 2 GiB" in page
+    assert "of 512 MiB" not in page
+
+
+def test_a_page_says_that_nothing_was_printed_only_of_a_program_that_ended(site: Site) -> None:
+    made = site.submit()
+    job = site.executor.take()
+    site.executor.print(job, 0, b"on")
+    site.post(f"/tasks/{made['id']}/cancel")
+    site.executor.finish(job, None, killed=True)
+    page = site.get(f"/tasks/{made['id']}").text
+    assert "cancelled" in page
+    assert "printed nothing" not in page
 
 
 def test_cancel_and_retry_by_button(site: Site) -> None:

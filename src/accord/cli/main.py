@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -47,11 +48,17 @@ def guarded(command: Callable[[], int]) -> int:
 
 
 def _fill_streams() -> None:
-    """Where our caller closed a standard stream, its place is taken before a file takes it."""
+    """Where our caller closed a standard stream, its place is taken before a file takes it.
+
+    What the caller's encoding lacks is written as an escape.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             taken = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115  # stays open
             setattr(sys, name, taken)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _interrupt(*_: object) -> NoReturn:

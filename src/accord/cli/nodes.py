@@ -44,7 +44,7 @@ def executors(
         print_json([executor.raw for executor in found])
         return
     columns = ("name", "state", "slots", "memory", "isolation", "languages")
-    print_table(columns, [_row(executor) for executor in found])
+    print_table(columns, [_row(executor) for executor in found], overflow="fold")
 
 
 def _row(executor: Executor) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 _STYLES = {
     "success": "green",
@@ -22,6 +22,12 @@ _STYLES = {
 }
 
 
+_GAP = 2
+"""Columns of a terminal between those of a table."""
+_NARROWEST = 10
+"""A column gives way no further."""
+
+
 def print_json(document: Any) -> None:
     """One JSON document."""
     print(json.dumps(document, indent=2, ensure_ascii=False))
@@ -33,22 +39,38 @@ def print_json_lines(documents: Iterable[Mapping[str, Any]]) -> None:
         print(json.dumps(document, ensure_ascii=False), flush=True)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout; its cells are text, never markup."""
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    yielding: int = -1,
+    overflow: Literal["ellipsis", "fold"] = "ellipsis",
+) -> None:
+    """A table on stdout; its cells are text, never markup.
+
+    On a narrow terminal the column ``yielding`` gives way. The others stay whole, since an id that
+    is cut can be copied by nobody: where there is no room for them the lines are wider than the
+    terminal. What is no terminal has no width, and gets everything.
+    """
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        cells = [printable(str(cell)) for cell in row]
-        table.add_row(*(Text(cell, style=_style(cell)) for cell in cells))
-    # a pipe has no width: what reads it gets whole lines
-    width = None if sys.stdout.isatty() else 200
-    Console(file=sys.stdout, width=width).print(table)
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    if sys.stdout.isatty():
+        elastic = yielding % len(widths)
+        others = sum(widths) - widths[elastic] + _GAP * (len(widths) - 1)
+        left = max(_NARROWEST, Console(file=sys.stdout).width - others)
+        widths[elastic] = min(widths[elastic], left)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, width=width, no_wrap=overflow == "ellipsis", overflow=overflow)
+    for row in cells:
+        table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+    whole = sum(widths) + _GAP * len(widths)
+    Console(file=sys.stdout, width=whole, soft_wrap=True).print(table)
 
 
 def _style(cell: str) -> str:

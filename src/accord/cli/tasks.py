@@ -156,7 +156,7 @@ def list_(
             print_json_lines(task.raw for task in found)
         else:
             columns = ("id", "name", "language", "status", "verdict", "time", "memory")
-            print_table(columns, [_row(task) for task in found])
+            print_table(columns, [_row(task) for task in found], yielding=columns.index("name"))
 
 
 def _row(task: Task) -> tuple[object, ...]:

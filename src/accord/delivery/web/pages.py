@@ -20,6 +20,7 @@ from accord.core.executor import ExecutorState
 from accord.core.ids import ExecutorName
 from accord.core.limits import EXECUTE_DEFAULTS, MIB
 from accord.core.status import Status
+from accord.core.task import Step
 from accord.core.user import Role
 from accord.delivery.http.access import COOKIE, caller, hash_of, needs_tokens
 from accord.delivery.http.context import gateway
@@ -30,6 +31,7 @@ from accord.delivery.http.problems import STATUS_BY_CODE
 from accord.delivery.http.submissions import Submission
 from accord.delivery.http.tasks import ListQuery, add, query_of, read, read_to_change
 from accord.delivery.web.words import FILTERS
+from accord.ports.judicator import TaskView
 
 blueprint = Blueprint("web", __name__)
 for _name, _filter in FILTERS.items():
@@ -184,9 +186,17 @@ def task(task_id: str) -> Page:
     return render_template(
         "task.html",
         task=task_out(view, judicator),
-        limits=view.task.spec.execute.limits,
+        limits=_step_told(view).limits,
         why=judicator.explain(view.task.id),
     )
+
+
+def _step_told(view: TaskView) -> Step:
+    """The step whose usage a task shows: the one that ended it."""
+    spec = view.task.spec
+    if spec.compile and view.status is Status.COMPILE_FAILED:
+        return spec.compile
+    return spec.execute
 
 
 @blueprint.post("/tasks/<task_id>/cancel")

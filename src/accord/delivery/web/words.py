@@ -43,8 +43,8 @@ def colour(status: str) -> str:
 def size(count: float | None) -> str:
     """Bytes for people.
 
-    >>> size(512), size(536870912)
-    ('512 bytes', '512 MiB')
+    >>> size(512), size(536870912), size(2952790)
+    ('512 bytes', '512 MiB', '2.8 MiB')
     """
     if count is None:
         return _NONE
@@ -52,18 +52,18 @@ def size(count: float | None) -> str:
     while count >= 1024 and unit < len(_UNITS) - 1:
         count /= 1024
         unit += 1
-    return f"{count:.4g} {_UNITS[unit]}"
+    return f"{round(count, 1):.5g} {_UNITS[unit]}"
 
 
 def seconds(time: float | None) -> str:
     """A duration for people.
 
-    >>> seconds(0.01234), seconds(90.0)
-    ('0.012 s', '90 s')
+    >>> seconds(0.01234), seconds(2.5), seconds(90.0)
+    ('12 ms', '2.5 s', '90 s')
     """
     if time is None:
         return _NONE
-    return f"{time:.3f} s" if time < 10 else f"{time:.4g} s"
+    return f"{time * 1000:.0f} ms" if time < 1 else f"{round(time, 2):g} s"
 
 
 def ago(then: float, now: float) -> str:
