@@ -16,8 +16,9 @@ from accord.boot import pids
 from accord.boot.layout import Layout
 from accord.boot.pids import Identity
 
-GRACE = 10.0
-"""Seconds that a leftover gets to end after SIGTERM."""
+GRACE = 3.0
+"""Seconds that a leftover gets to end. An executor would let its programs finish, but nothing serves
+meanwhile, and none of the services loses anything when it is killed."""
 
 _log = logs.get("boot")
 
