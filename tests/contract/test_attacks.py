@@ -352,7 +352,7 @@ def test_shared_memory_files_are_bounded(box):
 
 def test_a_folder_that_was_shut_spoils_the_box_alone(box):
     bash(box, "chmod 0 /box")
-    with pytest.raises(SandboxError):
+    with pytest.raises(Invalid, match="shut"):
         box.write("a", [b"x"])
     assert execute(box, "true").ran.exit_code in (0, 126)
     assert contents(box, ["**"]) == {}

@@ -40,6 +40,11 @@ class _Group:
     def write(self, name: str, value: str) -> None:
         (self.path / name).write_text(value)
 
+    def write_if_there(self, name: str, value: str) -> None:
+        """Write a file that kernels without swap, or of another age, do not have."""
+        if (self.path / name).exists():
+            self.write(name, value)
+
     def read(self, name: str) -> str:
         fd = self._open.get(name)
         if fd is None:
@@ -152,9 +157,8 @@ class _V1Meter:
         hard = str(limits.memory + limits.disk + _SLACK)
         try:
             self._memory.write("memory.limit_in_bytes", hard)
-            if (self._memory.path / "memory.memsw.limit_in_bytes").exists():
-                self._memory.write("memory.memsw.limit_in_bytes", hard)
-            self._memory.write("memory.swappiness", "0")
+            self._memory.write_if_there("memory.memsw.limit_in_bytes", hard)
+            self._memory.write_if_there("memory.swappiness", "0")
             self._pids.write("pids.max", str(limits.processes))
         except OSError as error:
             home.remove(groups)
@@ -213,8 +217,7 @@ class _V2Meter:
         self._peak = 0
         try:
             self._group.write("memory.max", str(limits.memory + limits.disk + _SLACK))
-            if (self._group.path / "memory.swap.max").exists():
-                self._group.write("memory.swap.max", "0")
+            self._group.write_if_there("memory.swap.max", "0")
             self._group.write("memory.oom.group", "1")
             self._group.write("pids.max", str(limits.processes))
         except OSError as error:
