@@ -9,7 +9,7 @@ import typer
 from accord import __version__, logs
 from accord.cli import doctor, examples, nodes, tasks, tokens, up
 from accord.cli import run as running
-from accord.cli.main import USAGE, complain
+from accord.cli.failure import USAGE, complain
 
 app = typer.Typer(
     name="accord",

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from accord.cli.main import Failure
+from accord.cli.failure import Failure
 from accord.cli.options import Data
 from accord.cli.output import amount, duration, print_table
 from accord.client import Client, Task

@@ -11,11 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-FAILED = 1
-USAGE = 2
-UNREACHABLE = 69
-"""As sysexits.h: a service is not available."""
-INTERRUPTED = 128 + signal.SIGINT
+from accord.cli.failure import FAILED, INTERRUPTED, UNREACHABLE, Failure, complain
 
 
 def main() -> NoReturn:
@@ -86,19 +82,6 @@ def report(error: Exception) -> int:
         return FAILED
     complain(f"Unexpected {type(error).__name__}: {error}. The details are in {_keep(error)}")
     return FAILED
-
-
-class Failure(Exception):
-    """A command cannot do what it was asked to; the message says what to do."""
-
-    def __init__(self, message: str, exit_code: int = FAILED) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-def complain(message: str) -> None:
-    """One line on stderr."""
-    print(f"accord: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _keep(error: Exception) -> Path:

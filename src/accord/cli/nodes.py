@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from accord.cli.main import USAGE, Failure
+from accord.cli.failure import USAGE, Failure
 from accord.cli.options import Json, Token, Url
 from accord.cli.output import amount, print_json, print_table
 from accord.cli.target import connect

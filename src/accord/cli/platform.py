@@ -19,7 +19,7 @@ from accord.adapters.system import SystemClock
 from accord.boot import embedded, uwsgi
 from accord.boot.layout import Layout
 from accord.boot.supervisor import StartFailed, Supervisor
-from accord.cli.main import Failure
+from accord.cli.failure import Failure
 from accord.config import Settings, load
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from accord.cli.main import INTERRUPTED, Failure, complain
+from accord.cli.failure import INTERRUPTED, Failure, complain
 from accord.cli.options import Cpu, Disk, Memory, Output, Processes, Token, Url, Wall
 from accord.cli.target import connect_or_start
 from accord.client import AccordClientError, Client, Conflict, Event, Task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from accord.cli.main import UNREACHABLE, Failure
+from accord.cli.failure import UNREACHABLE, Failure
 from accord.client import DEFAULT_URL, Client, Unreachable
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from accord.cli.main import Failure, complain
+from accord.cli.failure import Failure, complain
 from accord.cli.options import (
     Cpu,
     Disk,

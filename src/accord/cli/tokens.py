@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from accord.cli.main import Failure
+from accord.cli.failure import Failure
 from accord.cli.options import Config, Data, Json, seconds
 from accord.cli.output import print_json, print_table
 from accord.core.user import Role, Token

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from accord.cli.main import Failure
+from accord.cli.failure import Failure
 from accord.cli.options import Config, Data
 
 SERVICES = ("judicator", "executor", "gateway")
