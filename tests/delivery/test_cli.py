@@ -17,7 +17,7 @@ from accord.cli.examples import load_examples
 from accord.cli.options import seconds, size
 from accord.cli.output import print_table
 from accord.cli.tasks import await_
-from accord.client import Client
+from accord.client import Client, Unauthenticated
 
 
 @pytest.fixture
@@ -183,6 +183,13 @@ def test_an_executor_is_steered_in_one_way(accord):
     code, _, err = accord("executors", "--drain", "a", "--release", "a")
     assert code == 2
     assert "one way at a time" in err
+
+
+def test_where_a_token_is_wanted_its_two_ways_are_told(capsys):
+    assert main.report(Unauthenticated("A valid token is needed.")) == 1
+    err = capsys.readouterr().err
+    assert "ACCORD_TOKEN" in err
+    assert "--token" in err
 
 
 class Terminal(io.StringIO):

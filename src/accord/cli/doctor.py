@@ -95,7 +95,7 @@ def _python() -> Finding:
 
 
 def _disk(data: Path) -> Finding:
-    there = next(path for path in (data, *data.parents) if path.exists())
+    there = next(path for path in (data, *data.parents) if os.access(path, os.F_OK))
     if not os.access(there, os.W_OK):
         return Finding(
             subject="disk",

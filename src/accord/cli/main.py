@@ -68,9 +68,12 @@ def _forget_stdout() -> None:
 def report(error: Exception) -> int:
     """Say in one line what went wrong; returns the exit code."""
     from accord.boot.supervisor import BootError
-    from accord.client import AccordClientError, Unavailable, Unreachable
+    from accord.client import AccordClientError, Unauthenticated, Unavailable, Unreachable
     from accord.core.errors import AccordError
 
+    if isinstance(error, Unauthenticated):
+        complain("This platform wants a valid token. Give it by ACCORD_TOKEN or --token.")
+        return FAILED
     if isinstance(error, AccordClientError):
         complain(error.message)
         return UNREACHABLE if isinstance(error, Unreachable | Unavailable) else FAILED

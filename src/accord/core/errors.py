@@ -66,7 +66,7 @@ class TooLarge(AccordError):
 
 
 class Unauthenticated(AccordError):
-    """A valid token is needed. Send it as ``Authorization: Bearer TOKEN``."""
+    """A valid token is needed. Send it as the header "Authorization: Bearer TOKEN"."""
 
     code = "unauthenticated"
 
