@@ -14,6 +14,7 @@ import pytest
 from accord import __version__
 from accord.cli import app, main
 from accord.cli.examples import load_examples
+from accord.cli.failure import Failure
 from accord.cli.options import seconds, size
 from accord.cli.output import print_table
 from accord.cli.tasks import await_
@@ -141,7 +142,7 @@ def test_what_cannot_be_done_says_what_to_do(accord, argv, says):
 def test_a_bad_example_names_its_file(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "example.toml").write_text('title = "x"\nsurprise = 1\n')
-    with pytest.raises(main.Failure, match=r"one/example\.toml"):
+    with pytest.raises(Failure, match=r"one/example\.toml"):
         load_examples(tmp_path)
 
 
