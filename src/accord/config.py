@@ -6,6 +6,7 @@ the later wins. ``load`` merges them and checks the whole once.
 
 from __future__ import annotations
 
+import ipaddress
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -141,6 +142,18 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
             field="configuration",
         )
     return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens at ``host``.
+
+    >>> [is_loopback(h) for h in ("127.0.0.1", "[::1]", "localhost", "0.0.0.0", "example.org")]
+    [True, True, True, False, False]
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def dump(settings: Settings) -> str:

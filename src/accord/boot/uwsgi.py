@@ -12,7 +12,6 @@ Boot waits for one, not for an open port.
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import os
 import socket
 import sys
@@ -50,18 +49,6 @@ def _has_ipv6() -> bool:
     except OSError:
         return False
     return True
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there.
-
-    >>> [is_loopback(h) for h in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "example.org")]
-    [True, True, True, False, False]
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def reachable(host: str) -> str:

@@ -118,7 +118,7 @@ def _port_wishes(config: Path | None) -> dict[str, int]:
 def _check_tokens(settings: Any) -> None:
     """Raise Failure where the platform would listen to others and no token exists."""
     from accord import wiring
-    from accord.boot.uwsgi import is_loopback
+    from accord.config import is_loopback
 
     if is_loopback(settings.gateway.host) and not settings.gateway.tokens:
         return

@@ -10,7 +10,6 @@ requests, of any method, since ``GET /execute`` runs code too).
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import threading
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 from flask import Request, g, request
 
-from accord.config import GatewaySettings
+from accord.config import GatewaySettings, is_loopback
 from accord.core.errors import Forbidden, NotFound, Unauthenticated
 from accord.core.ids import UserName
 from accord.core.task import Task
@@ -82,23 +81,9 @@ class TokenCache:
         return token if token and token.alive(self._clock.now()) else None
 
 
-def on_loopback(host: str) -> bool:
-    """Whether a server at ``host`` is reachable from this machine alone.
-
-    >>> on_loopback("127.0.0.1"), on_loopback("::1"), on_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def needs_tokens(settings: GatewaySettings) -> bool:
     """Whether requests must carry a token."""
-    return settings.tokens or not on_loopback(settings.host)
+    return settings.tokens or not is_loopback(settings.host)
 
 
 def admit() -> None:
@@ -144,7 +129,7 @@ def _bearer(request: Request) -> str | None:
 
 def _check_host(request: Request, port: int) -> None:
     name, found = _split_host(request.environ.get("HTTP_HOST", ""))
-    if not on_loopback(name) or found != port:
+    if not is_loopback(name) or found != port:
         raise Forbidden(
             f"Without tokens this gateway answers only as localhost:{port} or 127.0.0.1:{port}. "
             "Use that address, or turn tokens on (gateway.tokens)."
