@@ -9,7 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import TextIO
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+_LARGEST = 16 << 20
+"""Bytes of a log file; then it becomes ``.1``, and so on."""
+_KEPT = 3
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -41,15 +46,23 @@ def get(name: str) -> logging.Logger:
     return logging.getLogger(f"accord.{name}")
 
 
-def set_up(service: str, level: str = "info", stream: TextIO | None = None) -> None:
-    """Send all logs of this process to ``stream`` (stderr) as JSON lines."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+def set_up(service: str, level: str = "info", file: Path | None = None) -> None:
+    """Send all logs of this process as JSON lines to stderr, or to a file of bounded size."""
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if file is not None:
+        handler = RotatingFileHandler(file, maxBytes=_LARGEST, backupCount=_KEPT, encoding="utf-8")
     handler.setFormatter(JsonLines(service))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    _replace_handlers(handler)
+    logging.getLogger().setLevel(level.upper())
 
 
 def quiet() -> None:
     """Send logs nowhere: what a library has to say is not for a command line's reader."""
-    logging.getLogger().handlers[:] = [logging.NullHandler()]
+    _replace_handlers(logging.NullHandler())
+
+
+def _replace_handlers(handler: logging.Handler) -> None:
+    root = logging.getLogger()
+    former, root.handlers[:] = root.handlers[:], [handler]
+    for old in former:
+        old.close()

@@ -82,12 +82,11 @@ class Platform:
     def logging(self) -> Iterator[None]:
         """Boot's own log goes to the data directory meanwhile."""
         self.layout.make()
-        with self.layout.log("boot").open("a", encoding="utf-8") as log:
-            logs.set_up("boot", self.settings.log_level, log)
-            try:
-                yield
-            finally:
-                logs.quiet()
+        logs.set_up("boot", self.settings.log_level, self.layout.log("boot"))
+        try:
+            yield
+        finally:
+            logs.quiet()
 
     def start(self) -> None:
         """Start everything and return when it works. Raises BootError, Failure."""
