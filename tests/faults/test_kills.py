@@ -70,18 +70,35 @@ def everything(platform: RunningPlatform) -> None:
     platform.start()
 
 
-def child_of(name: str) -> Callable[[RunningPlatform], None]:
-    """Kill a process below a service: a worker of the gateway, a box of the executor."""
+def workers(platform: RunningPlatform) -> list[psutil.Process]:
+    """Of the gateway."""
+    pid = platform.pids().get("gateway")
+    return psutil.Process(pid).children() if pid else []
+
+
+def boxes(platform: RunningPlatform) -> list[psutil.Process]:
+    """The processes that hold a box: not the programs inside, whose death is their own result."""
+    pid = platform.pids().get("executor")
+    starters = psutil.Process(pid).children() if pid else []
+    outer = [box for starter in starters for box in starter.children()]
+    return outer + [init for box in outer for init in box.children()]
+
+
+def one_of(
+    found: Callable[[RunningPlatform], list[psutil.Process]],
+) -> Callable[[RunningPlatform], None]:
+    """Kill a process below a service; the service makes up for it."""
 
     def kill(platform: RunningPlatform) -> None:
         def victim() -> psutil.Process | None:
-            pid = platform.pids().get(name)
-            children = psutil.Process(pid).children(recursive=True) if pid else []
-            return children[-1] if children else None
+            try:
+                there = found(platform)
+            except psutil.NoSuchProcess:
+                return None  # it ended while we looked; look again
+            return there[-1] if there else None
 
-        found = until(victim, what=f"{name} has a child")
         try:
-            found.kill()
+            until(victim, what=f"there are {found.__name__}").kill()
         except psutil.NoSuchProcess:
             return  # it ended by itself in this very moment: nothing was killed, nothing is lost
 
@@ -92,8 +109,8 @@ VICTIMS = {
     "judicator": service("judicator"),
     "executor": service("executor"),
     "gateway": service("gateway"),
-    "a worker of the gateway": child_of("gateway"),
-    "a box": child_of("executor"),
+    "a worker of the gateway": one_of(workers),
+    "a box": one_of(boxes),
     "boot": boot,
     "everything": everything,
 }
