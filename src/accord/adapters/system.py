@@ -11,7 +11,10 @@ import time
 
 from ulid import ULID
 
-from accord.core.ids import SessionId, TaskId, TokenId
+from accord.core.ids import BatchId, SessionId, TaskId, TokenId
+
+_OF_MEMBERS = 35
+"""Bits of an id in which the tasks of a batch differ (``core.ids.member``)."""
 
 
 class SystemClock:
@@ -40,6 +43,7 @@ class SystemIds:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
+        self._last_batch = 0
 
     def task(self, now: float) -> TaskId:
         """A new ULID. It is greater than all before it of this process, even where ``now`` is
@@ -50,6 +54,16 @@ class SystemIds:
             self._last = max(fresh, self._last + 1)
             value = self._last
         return TaskId(str(ULID.from_bytes(value.to_bytes(16, "big"))))
+
+    def batch(self, now: float) -> BatchId:
+        """A new ULID. It differs from those of all other batches in what the ids of its tasks
+        begin with, and is later where ``now`` is.
+        """
+        fresh = (int(now * 1000) << 80) | secrets.randbits(80)
+        with self._lock:
+            self._last_batch = max(fresh, self._last_batch + (1 << _OF_MEMBERS))
+            value = self._last_batch
+        return BatchId(str(ULID.from_bytes(value.to_bytes(16, "big"))))
 
     def session(self) -> SessionId:
         """A new session: 128 random bits."""

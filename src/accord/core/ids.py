@@ -9,6 +9,8 @@ from accord.core.errors import Invalid
 
 TaskId = NewType("TaskId", str)
 """A ULID, 26 characters: ids sort by the time at which they were made."""
+BatchId = NewType("BatchId", str)
+"""A ULID too. The tasks of a batch share its first 19 characters, see ``member``."""
 ExecutorName = NewType("ExecutorName", str)
 SessionId = NewType("SessionId", str)
 """One life of an executor's process; made anew at each start."""
@@ -17,6 +19,14 @@ TokenId = NewType("TokenId", str)
 Digest = NewType("Digest", str)
 """SHA-256 of some bytes, 64 lower-case hexadecimal digits."""
 
+MOST_MEMBERS = 1 << 28
+"""Places in a batch; the last one is its finishing task's."""
+MOST_ATTEMPTS = 1 << 7
+"""Tasks that may take one place of a batch, one after the other."""
+
+_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_OWN = 19
+"""Characters that the tasks of a batch share with it: 48 bits of time, 45 bits of chance."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
@@ -49,3 +59,29 @@ def task_id(text: str) -> TaskId | None:
     """
     upper = text.upper()
     return TaskId(upper) if _ULID.fullmatch(upper) else None
+
+
+def member(batch: BatchId, index: int, attempt: int = 0) -> TaskId:
+    """The id of the task in place ``index`` of a batch; ``attempt`` counts its retries from 0.
+
+    The ids of a batch sort by their places. That they follow from the place is what makes a
+    repeated addition find the task that is there instead of making another.
+
+    >>> member(BatchId("01ARZ3NDEKTSV4RRFFQ69G5FAV"), 5)
+    '01ARZ3NDEKTSV4RRFFQ00000M0'
+    """
+    number = index * MOST_ATTEMPTS + attempt
+    digits = [_DIGITS[(number >> shift) & 31] for shift in range(30, -1, -5)]
+    return TaskId(batch[:_OWN] + "".join(digits))
+
+
+def place(task: TaskId) -> tuple[int, int]:
+    """The place and the attempt that the id of a task of a batch spells.
+
+    >>> place(member(BatchId("01ARZ3NDEKTSV4RRFFQ69G5FAV"), 777, 3))
+    (777, 3)
+    """
+    number = 0
+    for digit in task[_OWN:]:
+        number = number * 32 + _DIGITS.index(digit)
+    return divmod(number, MOST_ATTEMPTS)

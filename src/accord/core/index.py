@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from accord.core.assignment import requirement_class
-from accord.core.ids import ExecutorName
+from accord.core.ids import BatchId, ExecutorName
 from accord.core.replica import ReplicaState
 from accord.core.search import Summary
 from accord.core.status import Status
@@ -23,6 +23,8 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
     transition_time: float
     assimilate: bool
     status: Status
+    batch: BatchId | None
+    """The batch in which it counts: none once another task has taken its place there."""
     summary: Summary
 
 
@@ -37,5 +39,6 @@ def index_of(task: Task) -> Index:
         transition_time=task.transition_time,
         assimilate=task.assimilate_state is Stage.READY,
         status=summary.status,
+        batch=None if task.retried_by else task.batch,
         summary=summary,
     )

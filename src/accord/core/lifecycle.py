@@ -8,7 +8,7 @@ event Tick) finds the rest to do: every stage looks at what is, not at what happ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from accord.core import transition, validation
 from accord.core.assignment import occupied
 from accord.core.assimilation import assimilated
 from accord.core.errors import InvalidTransition
-from accord.core.ids import ExecutorName, SessionId, TaskId
+from accord.core.ids import BatchId, ExecutorName, SessionId, TaskId
 from accord.core.invariants import check_invariants, check_step, given_up
 from accord.core.policy import Policy
 from accord.core.replica import (
@@ -29,7 +29,7 @@ from accord.core.replica import (
     Result,
     Validity,
 )
-from accord.core.task import ErrorMask, NewTask, Task
+from accord.core.task import ErrorMask, NewTask, Scalar, Task
 from accord.core.view import done
 
 
@@ -99,6 +99,12 @@ class Unsendable(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """No known executor has been able to take it for Policy.unsendable_after (rule T6)."""
 
 
+class Replaced(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Another task takes its place in its batch."""
+
+    by: TaskId
+
+
 class Assimilated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The assimilation handler has returned (rule A1)."""
 
@@ -115,6 +121,7 @@ Event = (
     | Lost
     | CancelRequested
     | Unsendable
+    | Replaced
     | Assimilated
     | Tick
 )
@@ -157,13 +164,52 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Why the event was not taken (an old session, a repeat); empty where it was."""
 
 
-def submitted(new: NewTask, id_: TaskId, now: float, policy: Policy) -> Task:
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task that a batch made has of it."""
+
+    batch: BatchId | None = None
+    parameters: Mapping[str, Scalar] = {}
+    finishes: BatchId | None = None
+
+
+def submitted(
+    new: NewTask, id_: TaskId, now: float, policy: Policy, origin: Origin = Origin()
+) -> Task:
     """The task as it is stored first, its replicas made and ready to be sent (C1, C2, T11).
 
     Raises Invalid where its redundancy contradicts itself.
     """
     transition.check_policy(new.spec.redundancy)
-    task = Task(
+    return _begun(_new(new, id_, now, origin), now, policy)
+
+
+def unfit(
+    new: NewTask, id_: TaskId, now: float, policy: Policy, origin: Origin, why: str
+) -> Task:
+    """A task of a batch that cannot be run as it came out of its template: it ends at once as
+    failed, bad_input, and says why.
+    """
+    failed = Replica(
+        number=0,
+        state=ReplicaState.OVER,
+        outcome=Outcome.CLIENT_ERROR,
+        validity=Validity.INVALID,
+        error_class=ErrorClass.BAD_INPUT,
+        message=why,
+        received_time=now,
+        over_time=now,
+    )
+    return _begun(replace(_new(new, id_, now, origin), replicas=(failed,)), now, policy)
+
+
+def _begun(task: Task, now: float, policy: Policy) -> Task:
+    task = _settle(task, now, policy)
+    check_invariants(task)
+    return task
+
+
+def _new(new: NewTask, id_: TaskId, now: float, origin: Origin) -> Task:
+    return Task(
         id=id_,
         user=new.user,
         spec=new.spec,
@@ -174,10 +220,10 @@ def submitted(new: NewTask, id_: TaskId, now: float, policy: Policy) -> Task:
         key=new.key,
         retry_of=new.retry_of,
         target_replicas=new.spec.redundancy.target_replicas,
+        batch=origin.batch,
+        parameters=origin.parameters,
+        finishes=origin.finishes,
     )
-    task = _settle(task, now, policy)
-    check_invariants(task)
-    return task
 
 
 def decide(task: Task, event: Event, now: float, policy: Policy) -> Decision:
@@ -348,6 +394,12 @@ def _unsendable(task: Task, _event: Unsendable, now: float, policy: Policy) -> T
     return transition.replace_replicas(task, over)
 
 
+def _replaced(task: Task, event: Replaced, _now: float, _policy: Policy) -> Task | str:
+    if not done(task):
+        return "not done"
+    return replace(task, retried_by=event.by) if task.retried_by is None else task
+
+
 def _assimilated(task: Task, _event: Assimilated, _now: float, _policy: Policy) -> Task | str:
     return assimilated(task) or "nothing is due to be assimilated"
 
@@ -364,6 +416,7 @@ _HANDLERS: dict[type, Callable[[Task, Any, float, Policy], Task | str]] = {
     Lost: _lost,
     CancelRequested: _cancel_requested,
     Unsendable: _unsendable,
+    Replaced: _replaced,
     Assimilated: _assimilated,
     Tick: _ticked,
 }
@@ -480,7 +533,9 @@ __all__ = [
     "HandedBack",
     "Killed",
     "Lost",
+    "Origin",
     "Policy",
+    "Replaced",
     "Reported",
     "StopRun",
     "Tick",
@@ -488,4 +543,5 @@ __all__ = [
     "WorkReady",
     "decide",
     "submitted",
+    "unfit",
 ]

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from accord.core.ids import ExecutorName, TaskId, UserName
+from accord.core.ids import BatchId, ExecutorName, TaskId, UserName
 from accord.core.replica import Verdict
 from accord.core.status import Reason, Status
+from accord.core.task import Scalar
 
 TOTAL_CEILING = 10_000
 """Totals are exact up to here; beyond it a list says "more"."""
@@ -18,6 +19,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which tasks to list. All conditions hold together; None means any."""
 
     user: UserName | None = None
+    batch: BatchId | None = None
+    """The batch in which they count."""
     status: tuple[Status, ...] = ()
     labels: Mapping[str, str] = {}
     since: float | None = None
@@ -30,6 +33,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
     """The id after which the page begins, as the page before it gave."""
     oldest_first: bool = False
+    slowest_first: bool = False
+    """By the wall time of the run, longest first, of tasks that were run to their end. For one
+    batch, and for one page without a cursor.
+    """
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +59,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory: int | None = None
     attempts: int = 0
     executor: ExecutorName | None = None
+    batch: BatchId | None = None
+    parameters: Mapping[str, Scalar] = {}
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from accord.core.ids import Digest, TaskId, UserName
+from accord.core.ids import BatchId, Digest, TaskId, UserName
 from accord.core.limits import COMPILE_DEFAULTS, EXECUTE_DEFAULTS, Limits
 from accord.core.replica import Content, Replica
 
@@ -62,6 +62,17 @@ class Redundancy(msgspec.Struct, frozen=True, kw_only=True):
     distinct: str = "executor"
 
 
+Scalar = str | int | float | bool
+"""A value of a batch's parameter."""
+
+
+class Assimilation(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is told of the task's end (rule A1): a registered handler, and what it is to know."""
+
+    handler: str = "keep"
+    options: Mapping[str, str] = {}
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for; never changes."""
 
@@ -77,6 +88,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     redundancy: Redundancy = Redundancy()
     deadline: float | None = None
     """Seconds from add_time by which the task is to be done, else it fails."""
+    assimilate: Assimilation = Assimilation()
 
 
 class ErrorMask(enum.IntFlag):
@@ -108,7 +120,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     spec: Spec
     add_time: float
     name: str = ""
-    batch: str | None = None
+    batch: BatchId | None = None
+    """The batch that it was made for."""
+    parameters: Mapping[str, Scalar] = {}
+    """What its batch's template was filled with."""
+    finishes: BatchId | None = None
+    """The batch whose finishing task it is; it is not one of that batch's own."""
+    retried_by: TaskId | None = None
+    """The task that took its place in its batch. This one does not count there any more."""
     labels: Mapping[str, str] = {}
     priority: int = 0
     key: str | None = None
@@ -148,14 +167,19 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
 
 def contents(task: Task) -> tuple[Content, ...]:
     """Every piece of content that the document refers to, spec and results."""
-    spec = task.spec
+    found = list(spec_contents(task.spec))
+    for replica in task.replicas:
+        if replica.result:
+            found += replica.result.contents()
+    return tuple(found)
+
+
+def spec_contents(spec: Spec) -> tuple[Content, ...]:
+    """Every piece of content that a spec refers to."""
     found = list(spec.source.files.values()) if spec.source else []
     found += [spec.source.archive] if spec.source and spec.source.archive else []
     found += [spec.data] if spec.data else []
     found += [s.stdin for s in (spec.compile, spec.execute) if s and s.stdin]
-    for replica in task.replicas:
-        if replica.result:
-            found += replica.result.contents()
     return tuple(found)
 
 
@@ -170,11 +194,13 @@ __all__ = [
     "INLINE_DOCUMENT",
     "INLINE_STREAM",
     "NEVER",
+    "Assimilation",
     "Content",
     "ErrorMask",
     "NewTask",
     "Redundancy",
     "Requires",
+    "Scalar",
     "Source",
     "Spec",
     "Stage",

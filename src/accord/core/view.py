@@ -117,6 +117,8 @@ def summary_of(task: Task, phases: Mapping[int, Phase] | None = None) -> Summary
         peak_memory=step.peak_memory if step else None,
         attempts=sum(r.sent_time is not None for r in task.replicas),
         executor=shown.executor if shown else None,
+        batch=task.batch,
+        parameters=task.parameters,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
-from accord.core.ids import SessionId, TaskId, TokenId
+from accord.core.ids import BatchId, SessionId, TaskId, TokenId
 
 
 class Clock(Protocol):
@@ -29,6 +29,11 @@ class Ids(Protocol):
 
     def task(self, now: float) -> TaskId:
         """A new ULID; those of one process rise strictly, also within a millisecond."""
+
+    def batch(self, now: float) -> BatchId:
+        """A new ULID; no two batches share what the ids of their tasks begin with
+        (``core.ids.member``).
+        """
 
     def session(self) -> SessionId:
         """A new session."""

@@ -13,8 +13,9 @@ from typing import Protocol
 
 import msgspec
 
+from accord.core.batch import Batch, BatchPage, BatchQuery, BatchView, NewBatch
 from accord.core.executor import Executor, ExecutorInfo
-from accord.core.ids import Digest, ExecutorName, SessionId, TaskId
+from accord.core.ids import BatchId, Digest, ExecutorName, SessionId, TaskId
 from accord.core.replica import Failure, Phase, Result
 from accord.core.search import Page, Query
 from accord.core.status import Status
@@ -51,6 +52,15 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str = ""
     done: bool = False
     """Nothing more will come after this."""
+
+
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of a batch's results."""
+
+    lines: tuple[bytes, ...] = ()
+    """One JSON object for each task, by its place; docs/reference/batches.md has its fields."""
+    next: str | None = None
+    """The cursor of the next piece, None on the last."""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,6 +171,52 @@ class Judicator(Protocol):
 
     def search(self, query: Query) -> Page:
         """A page of tasks. Invalid for a bad cursor or limit (1 to 1000)."""
+
+    def create_batch(self, new: NewBatch) -> Batch:
+        """Create a batch; durable on return. One of a template is complete with this: its tasks
+        are made from now on. To any other, tasks are added by ``extend_batch``, which closes it.
+
+        The same key of the same user with the same fingerprint answers with the batch that is
+        there, with another KeyReused. Invalid with the field.
+        """
+
+    def extend_batch(self, id_: BatchId, at: int, tasks: Sequence[NewTask], close: bool) -> Batch:  # noqa: FBT001  # a fact on the wire
+        """Add at most 100 tasks to a batch, all or none, then close it if asked to; durable.
+
+        ``at`` is the place of the first: what is there already is not added again, so a repeat
+        adds nothing twice; KeyReused where it differs from what is there, Invalid where it would
+        leave a gap. −1 stands for the end, whatever it is. Closing twice is no error.
+        NotFound; AlreadyDone where tasks are given and it is closed or cancelled.
+        """
+
+    def batch(self, id_: BatchId, wait: float = 0.0) -> BatchView:
+        """The batch; with ``wait``, as soon as it is done or after that many seconds (at most 60).
+
+        NotFound.
+        """
+
+    def batches(self, query: BatchQuery) -> BatchPage:
+        """A page of batches, newest first. Invalid for a bad cursor or limit (1 to 1000)."""
+
+    def cancel_batch(self, id_: BatchId) -> BatchView:
+        """Ask for the end of a batch and of all of its tasks; no more are made or added.
+
+        A repeat is answered alike. NotFound; AlreadyDone where it ended otherwise.
+        """
+
+    def retry_batch(self, id_: BatchId) -> BatchView:
+        """Submit again what ended otherwise than with success, each in its place in the batch; of
+        a cancelled batch, go on with it. A done batch is running again, and its finishing task
+        runs anew at its end. NotFound.
+        """
+
+    def purge_batch(self, id_: BatchId) -> None:
+        """Remove a done batch with all of its tasks for good. NotFound; NotDone."""
+
+    def results(self, id_: BatchId, cursor: str, limit: int) -> Results:
+        """A piece of the results of a batch: at most ``limit`` (and 100) tasks in whatever state
+        they are, from the cursor on ("" for the first). NotFound; Invalid.
+        """
 
     def counts(self) -> dict[Status, int]:
         """How many tasks there are by status."""

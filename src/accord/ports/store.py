@@ -14,8 +14,9 @@ from typing import Protocol
 
 import msgspec
 
+from accord.core.batch import Batch, BatchQuery, Counters
 from accord.core.executor import Executor
-from accord.core.ids import Digest, ExecutorName, SessionId, TaskId, TokenId, UserName
+from accord.core.ids import BatchId, Digest, ExecutorName, SessionId, TaskId, TokenId, UserName
 from accord.core.replica import Phase
 from accord.core.search import Page, Query
 from accord.core.status import Status
@@ -44,9 +45,13 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """A task was written. ``task`` None: some notices were dropped; look at everything again."""
+    """A task or a batch was written. With neither, some notices were dropped: look at everything
+    again.
+    """
 
     task: TaskId | None = None
+    batch: BatchId | None = None
+    """A batch that was written, became due, or whose finishing task was written."""
     ready: str | None = None
     """The requirement class of which a replica can be sent, if one can."""
     held_by: tuple[ExecutorName, ...] = ()
@@ -127,6 +132,61 @@ class Store(Protocol):
     def held_by(self, executor: ExecutorName) -> list[Task]:
         """Tasks of which a replica is in progress on that executor."""
 
+    # -- batches -------------------------------------------------------------------------
+    #
+    # The counters of a batch change in the very commits that change its tasks (``add_to_batch``,
+    # ``apply``, ``purge``): by ``core.index.Index.batch`` and ``status``. Reading them costs the same
+    # however many tasks there are.
+
+    def put_batch(self, batch: Batch) -> Batch:
+        """Store a new batch; where its (user, key) or its id is taken, the one that holds it is
+        returned instead and nothing is stored.
+        """
+
+    def add_to_batch(self, batch: Batch, tasks: Sequence[Task]) -> bool:
+        """In one commit: replace the batch as ``apply_batches`` does, and store these new tasks.
+        False, and nothing is stored, where the batch's version lost. A task whose id is stored
+        already is left as it is.
+        """
+
+    def apply_batches(self, changed: Sequence[Batch]) -> list[bool]:
+        """Replace each batch whose stored version equals its ``version``; the stored version
+        becomes one more. Each stands for itself; False where it lost.
+        """
+
+    def batches(self, ids: Sequence[BatchId]) -> dict[BatchId, tuple[Batch, Counters]]:
+        """The batches of those ids that exist, with their counters as of one moment."""
+
+    def search_batches(self, query: BatchQuery) -> list[tuple[Batch, Counters]]:
+        """At most ``query.limit`` batches, newest first; keyset by id."""
+
+    def due_batches(self, limit: int, after: BatchId | None = None) -> list[tuple[Batch, Counters]]:
+        """Batches that are due by ``core.batch.marks_of``, by id, those after ``after``."""
+
+    def stale_batches(self, before: float, limit: int) -> list[Batch]:
+        """Batches that are neither closed nor meant to stay open, unchanged since ``before``."""
+
+    def batch_tasks(
+        self,
+        batch: BatchId,
+        statuses: Sequence[Status] = (),
+        after: TaskId | None = None,
+        limit: int = 100,
+    ) -> list[Task]:
+        """Tasks that count in the batch, in these statuses (none: in any), by id, those after
+        ``after``.
+        """
+
+    def recount(self, batch: BatchId) -> bool:
+        """Count the batch's tasks anew, as of one moment, and correct its counters; whether they
+        were wrong.
+        """
+
+    def purge_batch(self, id_: BatchId) -> bool:
+        """Remove a batch that no task counts in; whether it was there. Where tasks count in it,
+        nothing happens.
+        """
+
     def feed(self) -> Feed:
         """A new subscription; it tells of every write that is durable after this call."""
 
@@ -186,8 +246,8 @@ class Store(Protocol):
         """The token of that id."""
 
     def blob_digests(self) -> Iterator[Digest]:
-        """Every digest that some task refers to as a blob (the mark of mark and sweep).
-        A task that is added before the iteration ends is among them or younger than it.
+        """Every digest that some task or batch refers to as a blob (the mark of mark and sweep).
+        One that is added before the iteration ends is among them or younger than it.
         """
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from ulid import ULID
 
-from accord.core.ids import SessionId, TaskId, TokenId
+from accord.core.ids import BatchId, SessionId, TaskId, TokenId
 
 PATIENCE = 30.0
 """Real seconds after which waiting for a waiter fails: then the code under test is stuck."""
@@ -172,6 +172,11 @@ class FakeIds:
         with self._lock:
             self._last = max(fresh, self._last + 1)
             return TaskId(str(ULID.from_bytes(self._last.to_bytes(16, "big"))))
+
+    def batch(self, now: float) -> BatchId:
+        """A ULID of ``now`` and a counter, in what the ids of its tasks begin with."""
+        value = (int(now * 1000) << 80) | (1 << 79) | (self._next() << 35)
+        return BatchId(str(ULID.from_bytes(value.to_bytes(16, "big"))))
 
     def session(self) -> SessionId:
         """``session-1`` and so on."""
