@@ -38,6 +38,8 @@ class JudicatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of a leader's term; renewed each third of it."""
     sweep: float = 1.0
     """The longest pause, in seconds, between two passes of a leader's duty."""
+    finish_bytes: int = 256 << 20
+    """The most bytes of results that a finishing task is given as its data."""
     blob_grace: float = 3600.0
     """Seconds for which a blob that no task names is kept."""
     weakest_isolation: str = "bwrap+poll"

@@ -136,6 +136,7 @@ def _stop_when_over(executor: Executor, stop: threading.Event) -> None:
 
 def run_judicator(settings: Settings, stop: threading.Event) -> None:
     """The judicator's process. Raises Unavailable where the store or the port cannot be had."""
+    from accord.adapters.assimilators import assimilators
     from accord.adapters.embedded.blobs import FileBlobs
     from accord.delivery.rpc.server import Server
     from accord.services.judicator import Judicator
@@ -155,6 +156,7 @@ def run_judicator(settings: Settings, stop: threading.Event) -> None:
         policy=settings.policy,
         caps=settings.caps,
         address=known.judicators()[0].address,
+        handlers=assimilators(Path(settings.data) / "assimilated"),
     )
     server = Server(judicator, settings.judicator.host, settings.judicator.port, clock)
     try:

@@ -32,7 +32,7 @@ def db(tmp_path_factory):
     tasks = [task(n, priority=n % 7, labels={"app": str(n % 3)}) for n in range(2000)]
     tasks += [task(n, replicas=(running(f"e{n % 50}"),)) for n in range(2000, 2200)]
     tasks += [succeeded(n, transition_time=START + n) for n in range(2200, 3000)]
-    rows.insert(db, [[row for _, _, row in rows.indexed(tasks, class_of)]])
+    rows.insert(db, [([row for _, _, row in rows.indexed(tasks, class_of)], START)])
     yield db
     db.close()
 

@@ -27,6 +27,7 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     bytes: st.binary(max_size=50),
     float: st.floats(allow_nan=False, allow_infinity=False),
     ids.TaskId: ULIDS,
+    ids.BatchId: ULIDS,
     ids.Digest: HEX,
     ids.ExecutorName: NAMES,
     ids.UserName: NAMES,

@@ -15,6 +15,7 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from accord.adapters.assimilators import Append
 from accord.adapters.memory.blobs import MemoryBlobs
 from accord.adapters.memory.registry import MemoryRegistry
 from accord.adapters.memory.store import MemoryStore
@@ -168,6 +169,7 @@ def a_site(folder: Path, **gateway: Any) -> Iterator[Site]:
         clock=clock,
         ids=SystemIds(),
         spool=folder,
+        handlers={"append": Append(folder / "endings")},
     )
     judicator.start()
     try:

@@ -421,10 +421,8 @@ def test_a_bad_document_is_422_and_says_what_to_change(
             "check",
             "expected",
             "after",
-            "assimilate",
             "on_finish",
             "retry",
-            "batch",
             "cases",
         )
     ]
@@ -441,6 +439,37 @@ def test_what_is_not_there_yet_is_refused_by_name(
     response = shared.post("/api/v1/tasks", json=SOUND | more)
     problem = response.json or {}
     assert (response.status_code, problem["code"], problem["field"]) == (422, "not_yet", field)
+
+
+def test_a_task_gets_into_a_batch_by_the_batch_alone(shared: Site) -> None:
+    response = shared.post("/api/v1/tasks", json=SOUND | {"batch": "01ARZ3NDEKTSV4RRFFQ69G5FAV"})
+    problem = response.json or {}
+    assert (response.status_code, problem["code"], problem["field"]) == (422, "invalid", "batch")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (None, {"handler": "keep", "options": {}}),
+        ("append", {"handler": "append", "options": {}}),
+        (
+            {"handler": "append", "options": {"file": "mine"}},
+            {"handler": "append", "options": {"file": "mine"}},
+        ),
+    ],
+)
+def test_a_task_names_who_is_told_of_its_end(shared: Site, given: Any, told: Any) -> None:
+    assert shared.submit(**SOUND, assimilate=given)["spec"]["assimilate"] == told
+
+
+@pytest.mark.parametrize(
+    "given", ["nobody", {"handler": "append", "options": {"x": "y"}}, {"handler": 1}, 7]
+)
+def test_a_handler_that_is_not_there_is_refused(shared: Site, given: Any) -> None:
+    response = shared.post("/api/v1/tasks", json=SOUND | {"assimilate": given})
+    problem = response.json or {}
+    assert (response.status_code, problem["code"]) == (422, "invalid")
+    assert problem["field"].startswith("assimilate")
 
 
 def _hostile_zip(name: str) -> bytes:

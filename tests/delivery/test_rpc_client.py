@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from thriftpy2.thrift import TApplicationException
 
 from accord.adapters.system import SystemClock
+from accord.core.batch import BatchQuery, BatchSource, NewBatch
 from accord.core.errors import NotFound, NotYet, TooLarge, Unavailable
-from accord.core.ids import SessionId, TaskId
+from accord.core.ids import SessionId, TaskId, UserName
 from accord.core.replica import Result, Verdict, content
 from accord.delivery.rpc.binary import EXCEPTION, Reader, write
 from accord.delivery.rpc.client import RemoteJudicator
@@ -35,6 +37,7 @@ from tests.delivery.rpc_served import (
 )
 
 ID = TaskId("0" * 26)
+A_BATCH = NewBatch(user=UserName("u"), source=BatchSource.LIST)
 Answer = Callable[[socket.socket, bytes, int], None]
 
 
@@ -167,7 +170,15 @@ def test_an_add_without_a_key_is_never_sent_again_and_says_so():
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments"), [("retry", [ID]), ("purge", [ID]), ("commit_blob", ["upload"])]
+    ("name", "arguments"),
+    [
+        ("retry", [ID]),
+        ("purge", [ID]),
+        ("commit_blob", ["upload"]),
+        ("purge_batch", [ID]),
+        ("create_batch", [A_BATCH]),
+        ("extend_batch", [ID, -1, [a_new_task()], False]),
+    ],
 )
 def test_what_would_be_done_twice_is_never_sent_again(name, arguments):
     with peer(hang_up) as other, remote(other.address) as client:
@@ -193,6 +204,14 @@ def test_an_add_with_keys_is_sent_again_elsewhere():
         ("report", [a_report()]),
         ("write_blob", ["upload", 0, b"x"]),
         ("steer", ["e1", "drain"]),
+        ("create_batch", [msgspec.structs.replace(A_BATCH, key="k")]),
+        ("extend_batch", [ID, 0, [a_new_task()], False]),
+        ("extend_batch", [ID, -1, [], True]),
+        ("batch", [ID]),
+        ("batches", [BatchQuery()]),
+        ("cancel_batch", [ID]),
+        ("retry_batch", [ID]),
+        ("results", [ID, "", 100]),
     ],
 )
 def test_what_may_be_done_twice_is_sent_once_more(name, arguments):
@@ -349,7 +368,7 @@ GEVENT = """
 from gevent import monkey
 monkey.patch_all()
 import sys, gevent
-from accord.core.ids import SessionId, TaskId
+from accord.core.ids import SessionId, TaskId, UserName
 from accord.core.replica import Result, Verdict, content
 from accord.delivery.rpc.client import RemoteJudicator
 client = RemoteJudicator(lambda: sys.argv[1:])

@@ -18,10 +18,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.core import documents
+from accord.core.batch import (
+    Batch,
+    BatchPage,
+    BatchSource,
+    BatchStatus,
+    BatchView,
+    Counters,
+    NewBatch,
+)
 from accord.core.errors import AccordError, Corrupt, Invalid, NotFound, TooLarge, all_errors
 from accord.core.executor import Executor, ExecutorInfo, ExecutorState, Isolation
-from accord.core.ids import ExecutorName, SessionId, TaskId, UserName
+from accord.core.ids import BatchId, ExecutorName, SessionId, TaskId, UserName
 from accord.core.limits import EXECUTE_DEFAULTS
+from accord.core.parameters import Values
 from accord.core.replica import (
     Content,
     ErrorClass,
@@ -52,6 +62,7 @@ from accord.ports.judicator import (
     Orders,
     Pong,
     Report,
+    Results,
     TaskView,
 )
 from accord.ports.store import Chunk
@@ -62,7 +73,7 @@ ID = TaskId("01ARZ3NDEKTSV4RRFFQ69G5FAV")
 ENUMS: list[type[enum.Enum]] = [Phase, Verdict, Outcome, ErrorClass, Status, ExecutorState, Role]
 STRUCTS = [
     Assignment, Chunk, Content, Executor, ExecutorInfo, Failure, Finished, Held, Isolation, News,
-    Orders, Pong, Report, Result, StepResult, TaskView, Token,
+    Orders, Pong, Report, Result, Results, StepResult, TaskView, Token,
 ]  # fmt: skip
 HINTS = {name: typing.get_type_hints(getattr(Judicator, name)) for name in METHODS}
 
@@ -77,6 +88,15 @@ def a_report(**changes: Any) -> Report:
 def a_new_task(name: str = "", **spec: Any) -> NewTask:
     step = Step(command="true", limits=EXECUTE_DEFAULTS)
     return NewTask(user=UserName("u"), name=name, spec=Spec(execute=step, **spec))
+
+
+def a_sweep_of(*values: int) -> NewBatch:
+    return NewBatch(
+        user=UserName("u"),
+        source=BatchSource.TEMPLATE,
+        template=a_new_task(),
+        axes=(Values(name="n", values=values),),
+    )
 
 
 def sent(name: str, *arguments: Any) -> list[Any]:
@@ -106,7 +126,7 @@ def test_no_enum_of_the_definition_is_forgotten_here():
 def test_every_field_of_the_ports_is_in_the_definition_and_none_besides(type_):
     wire = {spec[1] for spec in getattr(WIRE, type_.__name__).thrift_spec.values()}
     ours = {f.name for f in msgspec.structs.fields(type_)}
-    renamed = {"inline": {"data"}, "end": {"result", "failure"}}
+    renamed = {"inline": {"data"}, "next": {"cursor"}, "end": {"result", "failure"}}
     assert wire == set().union(*(renamed.get(name, {name}) for name in ours))
 
 
@@ -282,6 +302,7 @@ def test_an_argument_that_is_left_out_is_named():
 
 
 def test_an_id_that_is_none_names_nothing():
+    assert isinstance(outcome(WIRE.Judicator.batch_args(id="../etc", wait=0.0), "batch"), NotFound)
     assert isinstance(outcome(WIRE.Judicator.explain_args(id="../etc"), "explain"), NotFound)
 
 
@@ -331,13 +352,16 @@ def test_a_document_of_many_small_values_is_refused():
     assert isinstance(outcome(WIRE.Judicator.add_args(tasks=[flood]), "add"), TooLarge)
 
 
-def test_many_tasks_are_refused_on_both_sides():
-    new = [a_new_task()] * 101
+@pytest.mark.parametrize(("name", "about"), [("add", {}), ("extend_batch", {"id": ID, "at": 0})])
+def test_many_tasks_are_refused_on_both_sides(name, about):
+    arguments = [*about.values(), [a_new_task()] * 101, *([True] if about else [])]
     with pytest.raises(Invalid) as raised:
-        METHODS["add"].request(1, [new])
+        METHODS[name].request(1, arguments)
     assert raised.value.fields["most"] == 100
-    document = documents.encode(a_new_task())
-    error = outcome(WIRE.Judicator.add_args(tasks=[document] * 101), "add")
+    made = getattr(WIRE.Judicator, f"{name}_args")(**about)
+    made.tasks = [documents.encode(a_new_task())] * 101
+    made.close = True
+    error = outcome(made, name)
     assert isinstance(error, Invalid)
     assert error.fields["most"] == 100
 
@@ -374,6 +398,7 @@ def test_a_long_text_is_refused_with_the_bound_named():
         ("read_blob", ["0" * 64, 1 << 70, 1]),
         ("report", [a_report(vacant=1 << 40)]),
         ("add", [[a_new_task(name="\ud800")]]),
+        ("create_batch", [a_sweep_of(1 << 70)]),
     ],
 )
 def test_a_value_that_cannot_be_sent_is_refused(name, arguments):
@@ -411,6 +436,45 @@ def test_a_page_beyond_a_frame_ends_early_with_its_cursor_there():
     assert came.items == items[: len(came.items)]
     assert 1 <= len(came.items) < 200
     assert (came.next, came.total) == (came.items[-1].id, 200)
+
+
+def a_batch_view(number: int) -> BatchView:
+    batch = Batch(
+        id=BatchId(f"{number:026d}"), user=UserName("u"), source=BatchSource.LIST, created=1.0,
+        name="x" * 100_000,
+    )  # fmt: skip
+    return BatchView(batch=batch, counters=Counters(), status=BatchStatus.RUNNING, now=2.0)
+
+
+def test_a_page_of_batches_beyond_a_frame_ends_early_with_its_cursor_there():
+    items = tuple(a_batch_view(n) for n in range(200))
+    method = METHODS["batches"]
+    came = method.response(method.reply(1, BatchPage(items=items)), 1)
+    assert came.items == items[: len(came.items)]
+    assert 1 <= len(came.items) < 200
+    assert came.next == came.items[-1].batch.id
+
+
+def test_results_beyond_a_frame_end_early_with_their_cursor_there():
+    made = [b'{"index":%d,"id":"%026d","stdout":"%s"}' % (n, n, b"x" * 300_000) for n in range(100)]
+    method = METHODS["results"]
+    came = method.response(method.reply(1, Results(lines=tuple(made))), 1)
+    assert came.lines == tuple(made[: len(came.lines)])
+    assert 1 <= len(came.lines) < 100
+    assert came.next == f"{len(came.lines) - 1:026d}"
+
+
+def test_a_line_of_results_may_be_long():
+    line = b'{"stdout":"%s"}' % (b"x" * (3 << 20))
+    method = METHODS["results"]
+    assert method.response(method.reply(1, Results(lines=(line,))), 1).lines == (line,)
+
+
+def test_as_many_small_values_as_a_batch_may_list_are_taken_and_no_more():
+    most = a_sweep_of(*(n % 10 for n in range(codec.VALUES)))
+    assert sent("create_batch", most) == [most]
+    flood = WIRE.Judicator.create_batch_args(batch=documents.encode(a_sweep_of(*[1] * 500_000)))
+    assert isinstance(outcome(flood, "create_batch"), TooLarge)
 
 
 def test_an_answer_that_has_no_parts_is_refused_with_the_bound_named():
@@ -474,6 +538,8 @@ VALID = [
     ),
     METHODS["add"].request(1, [[a_new_task()]]),
     METHODS["search"].request(1, [Query(text="a")]),
+    METHODS["create_batch"].request(1, [a_sweep_of(1, 2)]),
+    METHODS["extend_batch"].request(1, [ID, 0, [a_new_task()], True]),
 ]
 
 

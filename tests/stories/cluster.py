@@ -19,7 +19,8 @@ from accord.core.task import Redundancy, Requires
 from accord.core.view import reason_of
 from accord.ports.judicator import Assignment, Finished, Held, Orders
 from accord.ports.store import Chunk
-from accord.testing.judicator_suite import Machine, Reader, a_new, a_step
+from accord.testing.judicator_parts import Machine, a_new, a_step
+from accord.testing.judicator_suite import Reader
 from tests.unit.services.judicator_world import World
 
 

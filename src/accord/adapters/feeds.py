@@ -18,9 +18,12 @@ CAPACITY = 10_000
 """Notices that a subscriber may leave unread; beyond it they are dropped and it is told so."""
 
 
-def notice_of(task: Task, index: Index) -> Notice:
-    """What subscribers are told of a task as it stands after a write."""
-    return Notice(task=task.id, ready=index.ready, held_by=index.held_by)
+def notices_of(task: Task, index: Index) -> tuple[Notice, ...]:
+    """What subscribers are told of a task as it stands after a write; of a finishing task its
+    batch as well.
+    """
+    notice = Notice(task=task.id, ready=index.ready, held_by=index.held_by)
+    return (notice,) if task.finishes is None else (notice, Notice(batch=task.finishes))
 
 
 class BoundedFeed:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from accord.cli.failure import Failure
+
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _TIMES = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -36,6 +38,18 @@ def seconds(text: str) -> float:
     return float(match[1]) * _TIMES[match[2]]
 
 
+def labels(given: list[str] | None) -> dict[str, str]:
+    """What KEY:VALUE say.
+
+    >>> labels(["app:sweep", "when:10:30"])
+    {'app': 'sweep', 'when': '10:30'}
+    """
+    split = [label.partition(":") for label in given or ()]
+    if not all(key and colon for key, colon, _ in split):
+        raise Failure("Write a label as KEY:VALUE.")
+    return {key: value for key, _, value in split}
+
+
 Url = Annotated[
     str | None,
     typer.Option(envvar="ACCORD_URL", help="The platform's address.", show_default=False),
@@ -58,6 +72,10 @@ Config = Annotated[
     typer.Option("--config", envvar="ACCORD_CONFIG_FILE", help="Settings, as TOML."),
 ]
 TaskId = Annotated[str, typer.Argument(help="The task's id.")]
+BatchId = Annotated[str, typer.Argument(help="The batch's id.")]
+Labels = Annotated[list[str] | None, typer.Option(help="KEY:VALUE; repeatable.")]
+Wait = Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Wall = Annotated[
     float | None,
     typer.Option(parser=seconds, metavar="TIME", help="Time by the clock: 10, 500ms, 2m."),

@@ -19,6 +19,7 @@ COMPILE_FAILED = 65
 TIME_LIMIT = 124
 MEMORY_LIMIT = 137
 OTHER = 1
+_LIMIT_CODES: Mapping[str, int] = {"time_limit": TIME_LIMIT, "memory_limit": MEMORY_LIMIT}
 
 Language = Annotated[str | None, typer.Option("--language", "-l", help="Default: by the suffix.")]
 Args = Annotated[
@@ -66,13 +67,13 @@ def program(
     """What to submit for a file, its language and its input. Raises Failure."""
     if file == "-" and stdin == "-":
         raise Failure("stdin cannot be both the source and the program's input.")
-    language = language or _by_suffix(file)
+    language = language or by_suffix(file)
     if language is None:
         raise Failure(f"Which language is {file}? Say it with --language, such as -l python.")
-    found: dict[str, Any] = {"source": _read(file), "language": language, "args": args or ()}
+    found: dict[str, Any] = {"source": read(file), "language": language, "args": args or ()}
     found["name"] = "" if file == "-" else Path(file).name
     if stdin is not None:
-        found["stdin"] = _read(stdin)
+        found["stdin"] = read(stdin)
     return found
 
 
@@ -96,13 +97,15 @@ def limits(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _by_suffix(file: str) -> str | None:
+def by_suffix(file: str) -> str | None:
+    """The language that a file's suffix suggests."""
     from accord.core.languages import SUFFIXES
 
     return SUFFIXES.get(Path(file).suffix.lower())
 
 
-def _read(file: str) -> bytes:
+def read(file: str) -> bytes:
+    """A file's content; - is our stdin."""
     return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
 
 
@@ -185,20 +188,41 @@ def _cancel(client: Client, id_: str) -> None:
 
 def ending(task: Task, client: Client) -> int:
     """The exit code of a done task; says in a line what is not the program's own exit."""
-    if task.status == "compile_failed" and task.verdict == "compile_error":
+    if _not_compiled(task):
         _show_compiler(task, client)
-        complain("the program does not compile")
-        return COMPILE_FAILED
+    said = described(task, client)
+    if said:
+        complain(said)
+    return _code(task)
+
+
+def _not_compiled(task: Task) -> bool:
+    return task.status == "compile_failed" and task.verdict == "compile_error"
+
+
+def described(task: Task, client: Client) -> str:
+    """What is to be said of how a task ended; nothing of a program that exited by itself."""
+    if _not_compiled(task):
+        return "the program does not compile"
     if task.status == "cancelled":
-        complain("the task was cancelled")
-        return INTERRUPTED
+        return "the task was cancelled"
     if task.verdict is None:
-        complain(client.explain(task.id))
-        return OTHER
+        return client.explain(task.id)
     if task.verdict.endswith("_limit"):
         return _limit_hit(task)
     if task.signal is not None:
-        complain(f"the program was killed by {_signal_name(task.signal)}")
+        return f"the program was killed by {_signal_name(task.signal)}"
+    return ""
+
+
+def _code(task: Task) -> int:
+    if _not_compiled(task):
+        return COMPILE_FAILED
+    if task.status == "cancelled":
+        return INTERRUPTED
+    if task.verdict is None or task.verdict.endswith("_limit"):
+        return _LIMIT_CODES.get(task.verdict or "", OTHER)
+    if task.signal is not None:
         return 128 + task.signal
     return task.exit_code if task.exit_code is not None else OTHER
 
@@ -209,13 +233,10 @@ def _show_compiler(task: Task, client: Client) -> None:
     sys.stderr.buffer.flush()
 
 
-def _limit_hit(task: Task) -> int:
-    codes: Mapping[str, int] = {"time_limit": TIME_LIMIT, "memory_limit": MEMORY_LIMIT}
-    verdict = task.verdict or ""
+def _limit_hit(task: Task) -> str:
     step = "the compiler" if task.status == "compile_failed" else "the program"
     which = f" ({task.limit})" if task.limit else ""
-    complain(f"{step} hit the {verdict.replace('_', ' ')}{which}")
-    return codes.get(verdict, OTHER)
+    return f"{step} hit the {(task.verdict or '').replace('_', ' ')}{which}"
 
 
 def _signal_name(number: int) -> str:

@@ -13,20 +13,21 @@ from accord.cli.options import (
     Cpu,
     Disk,
     Json,
+    Labels,
     Memory,
     Output,
     Processes,
     TaskId,
     Token,
     Url,
+    Wait,
     Wall,
+    labels,
 )
 from accord.cli.output import amount, duration, print_json, print_json_lines, print_table, printable
 from accord.cli.run import Args, Copy, Language, Stdin, limits, program
 from accord.cli.target import connect
 from accord.client import Client, Task
-
-Wait = Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end.")]
 
 
 def submit(
@@ -41,7 +42,7 @@ def submit(
         str | None, typer.Option(help="A script that runs it, where the language does not say.")
     ] = None,
     name: Annotated[str, typer.Option(help="For you to find it again.")] = "",
-    label: Annotated[list[str] | None, typer.Option(help="KEY:VALUE; repeatable.")] = None,
+    label: Labels = None,
     priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first.")] = 0,
     keep: Annotated[
         list[str] | None, typer.Option(help="A glob of output files to keep; repeatable.")
@@ -72,7 +73,7 @@ def submit(
     with connect(url, token) as client:
         task = client.submit(
             limits=limits(wall, cpu, memory, processes, output, disk),
-            labels=_labels(label),
+            labels=labels(label),
             priority=priority,
             outputs=keep or (),
             key=key,
@@ -115,18 +116,12 @@ def _fields(
     return {**found, "args": args or (), "name": Path(file).name}
 
 
-def _labels(given: list[str] | None) -> dict[str, str]:
-    split = [label.partition(":") for label in given or ()]
-    if not all(key and colon for key, colon, _ in split):
-        raise Failure("Write a label as KEY:VALUE.")
-    return {key: value for key, _, value in split}
-
-
 def list_(
     status: Annotated[
         list[str] | None, typer.Option(help="Only tasks of that status; repeatable.")
     ] = None,
-    label: Annotated[list[str] | None, typer.Option(help="KEY:VALUE; repeatable.")] = None,
+    label: Labels = None,
+    batch: Annotated[str | None, typer.Option(help="Only tasks of that batch.")] = None,
     user: Annotated[str | None, typer.Option(help="Only that user's tasks.")] = None,
     since: Annotated[str | None, typer.Option(help="Added at or after, as ISO 8601.")] = None,
     until: Annotated[str | None, typer.Option(help="Added before, as ISO 8601.")] = None,
@@ -144,6 +139,7 @@ def list_(
     filters = {
         "status": status,
         "label": label,
+        "batch": batch,
         "user": user,
         "since": since,
         "until": until,

@@ -21,11 +21,14 @@ from accord.client.errors import (
     Unavailable,
     Unreachable,
 )
-from accord.client.model import Event, Executor, Judicator, Task
+from accord.client.model import Batch, Event, Executor, Judicator, Task
+from accord.client.specs import spec
+from accord.client.transport import fresh_key
 
 __all__ = [
     "DEFAULT_URL",
     "AccordClientError",
+    "Batch",
     "Client",
     "Conflict",
     "Event",
@@ -40,4 +43,6 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unreachable",
+    "fresh_key",
+    "spec",
 ]

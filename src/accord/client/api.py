@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import quote
 
-from accord.client.errors import AccordClientError, Unavailable, Unreachable
+from accord.client.batches import Batches
+from accord.client.errors import AccordClientError
 from accord.client.events import parse_events
 from accord.client.model import Event, Executor, Judicator, Task
-from accord.client.transport import PAUSES, Transport
+from accord.client.specs import Source, body
+from accord.client.transport import HELD, Transport, fresh_key, listed
 
 DEFAULT_URL = "http://127.0.0.1:7000"
-_HELD = 30.0
-"""Seconds for which one waiting call is held."""
 
 
-class Client:
+class Client(Batches):
     """Speaks to a gateway. Use it as a context manager, or close it when done.
 
     ``url`` and ``token`` default to ``ACCORD_URL`` (else a platform on this machine) and
@@ -48,7 +47,7 @@ class Client:
 
     def submit(
         self,
-        source: str | bytes | Mapping[str, str | bytes] | None = None,
+        source: Source | None = None,
         *,
         language: str | None = None,
         archive: bytes | None = None,
@@ -75,45 +74,39 @@ class Client:
         a fresh one is made, so that a lost answer does not make two tasks. Raises Invalid,
         naming the field, Unreachable and the other errors of this package.
         """
-        step: dict[str, Any] = {}
-        if args:
-            step["args"] = list(args)
-        if env:
-            step["env"] = dict(env)
-        if execute is not None:
-            step["command"] = execute if isinstance(execute, str) else list(execute)
-        body: dict[str, Any] = {
-            "language": language,
-            "source": _source(source),
-            "compile": _command(compile),
-            "execute": step or None,
-            "limits": dict(limits) if limits else None,
-            "name": name or None,
-            "labels": dict(labels) if labels else None,
-            "priority": priority or None,
-            "outputs": list(outputs) or None,
+        document = body(
+            source,
+            language=language,
+            args=args,
+            env=env,
+            compile=compile,
+            execute=execute,
+            limits=limits,
+            name=name,
+            labels=labels,
+            priority=priority,
+            outputs=outputs,
             **more,
-        }
-        body = {field: value for field, value in body.items() if value is not None}
+        )
         parts = {
             "source": ("source.zip", archive, "application/zip"),
             "data": ("data.zip", data, "application/zip"),
             "stdin": ("stdin", _as_bytes(stdin), "application/octet-stream"),
         }
-        return self._submit(body, {k: v for k, v in parts.items() if v[1] is not None}, key)
+        return self._submit(document, {k: v for k, v in parts.items() if v[1] is not None}, key)
 
-    def _submit(self, body: dict[str, Any], parts: dict[str, Any], key: str | None) -> Task:
-        options: dict[str, Any] = {"json": body}
+    def _submit(self, document: dict[str, Any], parts: dict[str, Any], key: str | None) -> Task:
+        options: dict[str, Any] = {"json": document}
         if parts:
-            options = {"data": {"task": json.dumps(body)}, "files": parts}
-        headers = {"Idempotency-Key": key or _fresh_key()}
+            options = {"data": {"task": json.dumps(document)}, "files": parts}
+        headers = {"Idempotency-Key": key or fresh_key()}
         return Task.from_json(
             self._http.json("POST", "/api/v1/tasks", repeat=True, headers=headers, **options)
         )
 
     def run(
         self,
-        source: str | bytes | Mapping[str, str | bytes] | None = None,
+        source: Source | None = None,
         *,
         timeout: float | None = None,
         **options: Any,
@@ -130,7 +123,7 @@ class Client:
         """The task once it is done. Raises TimeoutError after ``timeout`` seconds."""
         left = timeout
         while True:
-            held = _HELD if left is None else max(0.0, min(_HELD, left))
+            held = HELD if left is None else max(0.0, min(HELD, left))
             task = self.get(id_, held)
             if task.done:
                 return task
@@ -174,19 +167,15 @@ class Client:
 
         A connection that breaks is made anew and goes on where it stopped.
         """
-        attempt = 0
-        while True:
-            try:
-                for event in self._events_once(id_, after):
-                    attempt, after = 0, event.id or after
-                    yield event
-                    if event.kind == "done":
-                        return
-            except (Unreachable, Unavailable):
-                if attempt >= len(PAUSES):
-                    raise
-                _pause(PAUSES[attempt])
-                attempt += 1
+        last = after
+
+        def go_on() -> Iterator[Event]:
+            nonlocal last
+            for event in self._events_once(id_, last):
+                last = event.id or last
+                yield event
+
+        yield from self._http.lasting(go_on, lambda event: event.kind == "done")
 
     def _events_once(self, id_: str, after: str) -> Iterator[Event]:
         headers = {"Accept": "text/event-stream"}
@@ -198,21 +187,10 @@ class Client:
     def list(self, *, limit: int | None = None, **filters: Any) -> Iterator[Task]:
         """Tasks, newest first, fetched page by page. Filters are those of the API:
 
-        ``status``, ``user``, ``label``, ``since``, ``until``, ``text``, ``order``.
+        ``status``, ``user``, ``batch``, ``label``, ``since``, ``until``, ``text``, ``order``.
         """
-        query = {k: v for k, v in filters.items() if v not in (None, "", ())}
-        left = limit
-        while left is None or left > 0:
-            size = 100 if left is None else min(100, left)
-            page = self._http.json(
-                "GET", "/api/v1/tasks", repeat=True, params={**query, "limit": size}
-            )
-            for item in page["items"]:
-                yield Task.from_json(item)
-            left = None if left is None else left - len(page["items"])
-            if not page.get("next"):
-                return
-            query["cursor"] = page["next"]
+        for item in listed(self._http, "/api/v1/tasks", limit, filters):
+            yield Task.from_json(item)
 
     # -- the platform ----------------------------------------------------------------------
 
@@ -241,37 +219,5 @@ def _path(id_: str) -> str:
     return f"/api/v1/tasks/{quote(id_, safe='')}"
 
 
-def _pause(seconds: float) -> None:
-    import threading
-
-    threading.Event().wait(seconds)
-
-
-def _fresh_key() -> str:
-    return base64.b32encode(os.urandom(20)).decode()
-
-
 def _as_bytes(value: str | bytes | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
-
-
-def _text(value: str | bytes) -> str | dict[str, str]:
-    """Text as it is, other bytes as base64: JSON holds no bytes."""
-    if isinstance(value, str):
-        return value
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(value).decode()}
-
-
-def _source(source: str | bytes | Mapping[str, str | bytes] | None) -> Any:
-    if source is None or isinstance(source, str | bytes):
-        return None if source is None else _text(source)
-    return {"files": {path: _text(data) for path, data in source.items()}}
-
-
-def _command(command: str | Sequence[str] | None) -> dict[str, Any] | None:
-    if command is None:
-        return None
-    return {"command": command if isinstance(command, str) else list(command)}

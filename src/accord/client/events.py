@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -20,27 +21,46 @@ def parse_events(lines: Iterable[str]) -> Iterator[Event]:
     >>> [(e.kind, e.stream, e.offset, e.data) for e in parse_events(lines)]
     [('output', 'stdout', 2, b'hi')]
     """
+    for frame in parse_frames(lines):
+        event = _event(frame)
+        if event:
+            yield event
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One event as it came."""
+
+    id: str
+    kind: str
+    document: Mapping[str, Any]
+
+
+def parse_frames(lines: Iterable[str]) -> Iterator[Frame]:
+    """The events of a stream, whatever they tell of; comments are passed over.
+
+    >>> list(parse_frames([": alive", "", "event: done", "data: {}", ""]))
+    [Frame(id='', kind='done', document={})]
+    """
     fields: dict[str, str] = {}
     for line in lines:
         if line:
             name, _, value = line.partition(":")
             fields[name] = value.removeprefix(" ")
             continue
-        event = _event(fields)
+        if fields.get("event"):
+            document = json.loads(fields.get("data", "{}"))
+            yield Frame(id=fields.get("id", ""), kind=fields["event"], document=document)
         fields = {}
-        if event:
-            yield event
 
 
-def _event(fields: Mapping[str, str]) -> Event | None:
-    kind, id_ = fields.get("event", ""), fields.get("id", "")
-    if kind not in {"state", "output", "done"}:
+def _event(frame: Frame) -> Event | None:
+    if frame.kind not in {"state", "output", "done"}:
         return None
-    document = json.loads(fields.get("data", "{}"))
-    if kind == "output":
-        return _output(id_, document)
-    task = Task.from_json(document) if kind == "state" else None
-    return Event(id=id_, kind=kind, task=task)
+    if frame.kind == "output":
+        return _output(frame.id, frame.document)
+    task = Task.from_json(frame.document) if frame.kind == "state" else None
+    return Event(id=frame.id, kind=frame.kind, task=task)
 
 
 def _output(id_: str, document: Mapping[str, Any]) -> Event:

@@ -57,6 +57,16 @@ class Task(_Document):
     start_time: str = ""
     done_time: str = ""
     retry_of: str = ""
+    batch: str = ""
+    """The batch that it belongs to."""
+    index: int | None = None
+    """Its place there, from 0."""
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """The values that a template was filled with."""
+    finishes: str = ""
+    """The batch that it is the finishing task of."""
+    retried_by: str = ""
+    """The task that took its place in the batch."""
     replicas: Sequence[Mapping[str, Any]] = ()
     """Its runs, as the API tells them."""
     outputs: Sequence[Mapping[str, Any]] = ()
@@ -71,6 +81,69 @@ class Task(_Document):
     def ok(self) -> bool:
         """Whether it ended with success."""
         return self.status == "success"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batch(_Document):
+    """Tasks that were submitted together."""
+
+    id: str
+    name: str = ""
+    user: str = ""
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    source: str = ""
+    """list, stream or template."""
+    status: str = ""
+    """receiving, running, finishing, cancelling, done or cancelled."""
+    done: bool = False
+    """Whether its status is final."""
+    explanation: str = ""
+    """Why it is in its state, and what happens next."""
+    total: int = 0
+    """Tasks in all, as far as they are known."""
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Tasks by status, of those that were made so far."""
+    to_generate: int = 0
+    """Tasks of a template that are still to be made."""
+    open: bool = False
+    """Whether tasks may be added."""
+    broken_off: bool = False
+    """Whether its submission broke off half-way."""
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    finish_task: str = ""
+    """The id of the finishing task, once there is one."""
+    finish_status: str = ""
+    rate: float = 0.0
+    """Tasks that ended a second, over the last minute."""
+    eta: float | None = None
+    """Seconds until its end at that rate."""
+    created: str = ""
+    """ISO 8601 in UTC, as are the two below."""
+    closed: str = ""
+    done_time: str = ""
+
+    @property
+    def ended(self) -> int:
+        """Tasks that are done."""
+        return sum(n for status, n in self.counts.items() if status not in OPEN)
+
+    @property
+    def succeeded(self) -> int:
+        """Tasks that ended with success."""
+        return self.counts.get("success", 0)
+
+    @property
+    def failed(self) -> int:
+        """Tasks that ended otherwise."""
+        return self.ended - self.succeeded
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is done with all that it was to be, each with success, the finishing task
+        included.
+        """
+        whole = self.status == "done" and not self.broken_off
+        return whole and not self.failed and self.finish_status in {"", "success"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,13 @@ import and many programs that import the client never make one.
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from accord.client.errors import AccordClientError, Unavailable, Unreachable, from_problem
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0)
 """Seconds between the attempts of a call that may be repeated: about nine in all."""
+HELD = 30.0
+"""Seconds for which one waiting call is held."""
+
+T = TypeVar("T")
 
 
 class Transport:
@@ -82,6 +88,26 @@ class Transport:
             message = f"{self.url} does not speak Accord's API: its answer is no JSON."
             raise AccordClientError(message, status=response.status_code) from error
 
+    def lasting(
+        self, go_on: Callable[[], Iterator[T]], is_last: Callable[[T], bool]
+    ) -> Iterator[T]:
+        """What a stream brings up to its last piece. Where it breaks off, ``go_on`` is called
+        again: it continues where it stopped.
+        """
+        attempt = 0
+        while True:
+            try:
+                for found in go_on():
+                    attempt = 0
+                    yield found
+                    if is_last(found):
+                        return
+            except (Unreachable, Unavailable):
+                if attempt >= len(PAUSES):
+                    raise
+            threading.Event().wait(PAUSES[min(attempt, len(PAUSES) - 1)])
+            attempt += 1
+
     @contextmanager
     def stream(self, path: str, **options: Any) -> Iterator[httpx.Response]:
         """A GET whose answer is read as it comes."""
@@ -91,6 +117,27 @@ class Transport:
                 response.read()
                 raise _problem(response)
             yield response
+
+
+def fresh_key() -> str:
+    """An idempotency key that nobody has."""
+    return base64.b32encode(os.urandom(20)).decode()
+
+
+def listed(
+    http: Transport, path: str, limit: int | None, filters: Mapping[str, Any]
+) -> Iterator[Mapping[str, Any]]:
+    """The items of a list, fetched page by page as they are wanted."""
+    query = {k: v for k, v in filters.items() if v not in (None, "", ())}
+    left = limit
+    while left is None or left > 0:
+        size = 100 if left is None else min(100, left)
+        page = http.json("GET", path, repeat=True, params={**query, "limit": size})
+        yield from page["items"]
+        left = None if left is None else left - len(page["items"])
+        if not page.get("next"):
+            return
+        query["cursor"] = page["next"]
 
 
 @contextmanager

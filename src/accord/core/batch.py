@@ -117,6 +117,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     omitted: int = 0
     """Files and lines of results that the finishing task's data had no room for."""
     done: float | None = None
+    purging: bool = False
+    """It is being removed with its tasks, and nobody sees it any more."""
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +160,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
         """Tasks that ended a second, over the last whole minute or what there is of it.
 
         >>> Counters(ended={10: 50, 11: 70}).rate(125.0)
-        8.0
+        4.8
         """
         bucket = int(now // BUCKET)
         recent = {b: n for b, n in self.ended.items() if bucket - 6 <= b <= bucket}
@@ -223,7 +225,9 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def marks_of(batch: Batch) -> Marks:
-    """When somebody must look at a batch that is not done (see ``next_step``)."""
+    """When somebody must look at a batch (see ``next_step``), done or not."""
+    if batch.purging:
+        return Marks(open=ALWAYS)
     if batch.done is not None:
         return Marks()
     if batch.cancel_requested_at or batch.retry_before is not None or batch.finish_task:
@@ -246,10 +250,14 @@ class Step(enum.StrEnum):
     FINISH = "finish"
     """Gather the results and submit the finishing task."""
     CONCLUDE = "conclude"
+    PURGE = "purge"
+    """Remove its tasks, then itself."""
 
 
 def next_step(batch: Batch, counters: Counters, *, finished: bool) -> Step:
     """What is due. ``finished`` says that its finishing task, if there is one, is done or gone."""
+    if batch.purging:
+        return Step.PURGE
     if batch.done is not None:
         return Step.NOTHING
     if batch.cancel_requested_at is not None:
@@ -324,7 +332,9 @@ def _finishing(view: BatchView) -> str:
 
 
 def _cancelling(view: BatchView) -> str:
-    return f"{view.counters.open:,} tasks are being cancelled; it is cancelled once the last one is."
+    return (
+        f"{view.counters.open:,} tasks are being cancelled; it is cancelled once the last one is."
+    )
 
 
 def _done(view: BatchView) -> str:
@@ -337,7 +347,9 @@ def _done(view: BatchView) -> str:
     if view.finish_status is not None and view.finish_status is not Status.SUCCESS:
         said += f" The finishing task ended as {view.finish_status}."
     if view.batch.omitted:
-        said += f" {view.batch.omitted:,} results or files found no room in the finishing task's data."
+        said += (
+            f" {view.batch.omitted:,} results or files found no room in the finishing task's data."
+        )
     return said
 
 

@@ -183,9 +183,7 @@ def submitted(
     return _begun(_new(new, id_, now, origin), now, policy)
 
 
-def unfit(
-    new: NewTask, id_: TaskId, now: float, policy: Policy, origin: Origin, why: str
-) -> Task:
+def unfit(new: NewTask, id_: TaskId, now: float, policy: Policy, origin: Origin, why: str) -> Task:
     """A task of a batch that cannot be run as it came out of its template: it ends at once as
     failed, bad_input, and says why.
     """

@@ -185,7 +185,7 @@ class Judicator(Protocol):
 
         ``at`` is the place of the first: what is there already is not added again, so a repeat
         adds nothing twice; KeyReused where it differs from what is there, Invalid where it would
-        leave a gap. −1 stands for the end, whatever it is. Closing twice is no error.
+        leave a gap. -1 stands for the end, whatever it is. Closing twice is no error.
         NotFound; AlreadyDone where tasks are given and it is closed or cancelled.
         """
 

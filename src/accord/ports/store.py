@@ -161,7 +161,9 @@ class Store(Protocol):
         """At most ``query.limit`` batches, newest first; keyset by id."""
 
     def due_batches(self, limit: int, after: BatchId | None = None) -> list[tuple[Batch, Counters]]:
-        """Batches that are due by ``core.batch.marks_of``, by id, those after ``after``."""
+        """Batches that are due by ``core.batch.marks_of``, be they done or not, by id, those after
+        ``after``.
+        """
 
     def stale_batches(self, before: float, limit: int) -> list[Batch]:
         """Batches that are neither closed nor meant to stay open, unchanged since ``before``."""

@@ -14,16 +14,29 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from accord.core import ids
+from accord.core.batch import NewBatch
 from accord.core.errors import Invalid, NotFound, NotYet
 from accord.core.executor import ISOLATION_LEVELS
 from accord.core.languages import preset
 from accord.core.limits import EXECUTE_DEFAULTS, Limits, resolve
+from accord.core.parameters import Values, spelled
 from accord.core.replica import Content, content
-from accord.core.task import INLINE_DOCUMENT, NewTask, Redundancy, Requires, Source, Spec, Step
+from accord.core.task import (
+    INLINE_DOCUMENT,
+    Assimilation,
+    NewTask,
+    Redundancy,
+    Requires,
+    Source,
+    Spec,
+    Step,
+)
+from accord.ports.assimilator import KEEP, Assimilator
 from accord.ports.blobs import Blobs
 from accord.services.weight import spec_bytes
 
 MOST_TASKS = 100
+MOST_CUSHION = 100_000
 MOST_FILES = 1_000
 MOST_LABELS = 32
 LABEL = 128
@@ -42,32 +55,73 @@ _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _DISTINCT = ("executor", "owner", "none")
 
 
-def check(new: NewTask, caps: Limits) -> None:
+def check(new: NewTask, caps: Limits, handlers: Mapping[str, Assimilator]) -> None:
     """Check all that can be seen from the task alone. Invalid or NotYet, naming the field."""
+    _check_assimilation(new.spec.assimilate, handlers)
     ids.name(new.user, "user")
     _check_text("name", new.name, NAME)
     _check_labels(new.labels)
     if not -100 <= new.priority <= 100:
         raise Invalid("priority must lie between -100 and 100.", field="priority")
-    if new.key is not None:
-        _check_text("key", new.key, KEY)
-        _require(bool(new.key), "key", "must not be empty; leave it out instead")
+    _check_key(new.key)
     _check_spec(new.spec, caps)
+
+
+def check_batch(new: NewBatch) -> None:
+    """Check what a batch says of itself. Invalid, naming the field."""
+    ids.name(new.user, "user")
+    _check_text("name", new.name, NAME)
+    _check_labels(new.labels)
+    _check_key(new.key)
+    _require(1 <= new.cushion <= MOST_CUSHION, "cushion", f"must lie between 1 and {MOST_CUSHION}")
+    inline = sum(len(spelled(v)) for a in new.axes if isinstance(a, Values) for v in a.values)
+    _require(
+        inline <= INLINE_DOCUMENT,
+        "parameters",
+        f"hold more than {INLINE_DOCUMENT // 1024} KiB of values; send them as csv",
+    )
 
 
 def check_blobs(new: NewTask, blobs: Blobs) -> None:
     """Check that every blob it names is there. NotFound, naming the digest; Invalid."""
     for field, found in _contents(new.spec):
-        if found.inline is not None:
-            continue
-        size = blobs.size(found.digest)
-        if size is None:
-            raise NotFound(
-                f"{field} names blob {found.digest}, which is not there. Upload it first.",
-                field=field,
-                digest=found.digest,
-            )
-        _require(size == found.size, field, f"has {size} bytes, not {found.size}")
+        check_stored(field, found, blobs)
+
+
+def check_stored(field: str, found: Content, blobs: Blobs) -> None:
+    """Check that some content is there. NotFound, naming the digest; Invalid."""
+    if found.inline is not None:
+        return
+    size = blobs.size(found.digest)
+    if size is None:
+        raise NotFound(
+            f"{field} names blob {found.digest}, which is not there. Upload it first.",
+            field=field,
+            digest=found.digest,
+        )
+    _require(size == found.size, field, f"has {size} bytes, not {found.size}")
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None:
+        _check_text("key", key, KEY)
+        _require(bool(key), "key", "must not be empty; leave it out instead")
+
+
+def _check_assimilation(wish: Assimilation, handlers: Mapping[str, Assimilator]) -> None:
+    field = "assimilate"
+    _require(len(wish.options) <= MOST_LABELS, field, f"takes at most {MOST_LABELS} options")
+    for name, value in wish.options.items():
+        _check_text(field, name, LABEL)
+        _check_text(field, value, NAME)
+    if wish.handler == KEEP:
+        _require(not wish.options, field, f"{KEEP} takes no options")
+        return
+    handler = handlers.get(wish.handler)
+    if handler is None:
+        known = ", ".join([KEEP, *sorted(handlers)])
+        raise Invalid(f"There is no assimilator {wish.handler!r}. There are: {known}.", field=field)
+    handler.check(wish.options)
 
 
 # -- the spec ----------------------------------------------------------------------------

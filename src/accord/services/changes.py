@@ -16,6 +16,7 @@ from accord.core.ids import TaskId
 from accord.core.lifecycle import Assimilated, Event, decide
 from accord.core.policy import Policy
 from accord.core.task import Stage, Task
+from accord.ports.assimilator import KEEP
 from accord.ports.blobs import Blobs
 from accord.ports.store import Store
 from accord.services.weight import slim
@@ -114,7 +115,7 @@ class Changes:
         refused: list[str] = []
         for event in events:
             task = self._decide(task, event, now, refused)
-        if task.assimilate_state is Stage.READY:
+        if task.assimilate_state is Stage.READY and task.spec.assimilate.handler == KEEP:
             # The built-in handler keeps the result where it is, so its return needs no write of
             # its own; the duty does the same for what was READY in the store already.
             task = self._decide(task, Assimilated(), now, refused)

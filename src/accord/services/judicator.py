@@ -9,7 +9,7 @@ threads beside them: the feed of the store, ``leadership`` with its ``duties``, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,10 +17,11 @@ import msgspec
 from accord import __version__, logs
 from accord.config import JudicatorSettings
 from accord.core import ids as names
+from accord.core.batch import Batch, BatchPage, BatchQuery, BatchView, NewBatch
 from accord.core.errors import AlreadyDone, Invalid, NotDone, NotFound
-from accord.core.executor import Executor, ExecutorState
+from accord.core.executor import Executor
 from accord.core.explain import Surroundings, explain
-from accord.core.ids import Digest, ExecutorName, SessionId, TaskId
+from accord.core.ids import BatchId, Digest, ExecutorName, SessionId, TaskId
 from accord.core.lease import Lease
 from accord.core.lifecycle import CancelRequested
 from accord.core.limits import CAPS, Limits
@@ -30,18 +31,25 @@ from accord.core.status import Status
 from accord.core.task import NewTask, Task
 from accord.core.user import Token, User
 from accord.core.view import status_of
+from accord.ports.assimilator import Assimilator
 from accord.ports.blobs import Blobs
 from accord.ports.clock import Clock, Ids
 from accord.ports.judicator import News, Orders, Pong, Report, TaskView
+from accord.ports.judicator import Results as BatchResults
 from accord.ports.registry import Member, Registry
 from accord.ports.store import Feed, Store
 from accord.services.adding import Adding, again
 from accord.services.admission import finite
+from accord.services.batches import Batches
 from accord.services.changes import Changes
 from accord.services.claims import Claims
 from accord.services.duties.assimilate import Assimilate
+from accord.services.duties.batches import Batches as BatchDuty
+from accord.services.duties.batches import alive
 from accord.services.duties.duty import Duties, Duty
 from accord.services.duties.expire import Expire
+from accord.services.duties.finish import Finish
+from accord.services.duties.recount import Recount
 from accord.services.duties.sweep_blobs import SweepBlobs
 from accord.services.duties.transition import Transition
 from accord.services.duties.unsendable import Unsendable
@@ -86,6 +94,7 @@ class Judicator:
         policy: Policy | None = None,
         caps: Limits = CAPS,
         address: str = "",
+        handlers: Mapping[str, Assimilator] | None = None,
     ) -> None:
         settings = settings or JudicatorSettings()
         policy = policy or Policy()
@@ -108,7 +117,9 @@ class Judicator:
         self._uploads = Uploads(blobs, clock, spool)
         self._drop_output = DropOutput(store)
         self._reading = Reading(store, blobs, self._watchers)
-        self._adding = Adding(store, blobs, ids, caps, policy)
+        handlers = handlers or {}
+        self._adding = Adding(store, blobs, ids, caps, policy, handlers)
+        self._batches = Batches(store, blobs, ids, self._adding, self._watchers)
         self._steering = Steering(store, self._changes, self._roster, self._polls)
         self._reporting = Reporting(
             store,
@@ -125,7 +136,27 @@ class Judicator:
             self._leader_duties(), store, clock, lambda: self.leadership.leading, settings.sweep
         )
         """What the leader does, with counters."""
-        self.leadership = Leadership(registry, clock, member, settings.term, self.duties.kick)
+        self.batch_duties = Duties(
+            [BatchDuty(store, blobs, self._changes, self._adding, self._roster)],
+            store,
+            clock,
+            lambda: self.leadership.leading,
+            settings.sweep,
+        )
+        """What the leader does about batches: many at once must not keep the others waiting."""
+        self.slow_duties = Duties(
+            [
+                Assimilate(store, blobs, self._changes, handlers),
+                Finish(store, blobs, self._adding, settings.finish_bytes),
+                Recount(store),
+            ],
+            store,
+            clock,
+            lambda: self.leadership.leading,
+            settings.sweep,
+        )
+        """What the leader does that may take long."""
+        self.leadership = Leadership(registry, clock, member, settings.term, self._kick)
         self.housekeeping = Duties(
             self._own_duties(), store, clock, lambda: True, settings.lease / 5
         )
@@ -138,7 +169,6 @@ class Judicator:
         gap = max(settings.lease / 2, 3 * settings.sweep)
         return [
             Transition(self._store, self._changes, Uptime(gap), settings.lease),
-            Assimilate(self._store, self._changes),
             Expire(
                 self._store,
                 self._changes,
@@ -165,6 +195,10 @@ class Judicator:
             self._drop_output,
         ]
 
+    def _kick(self) -> None:
+        for duties in (self.duties, self.batch_duties, self.slow_duties):
+            duties.kick()
+
     # -- life ----------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -180,6 +214,8 @@ class Judicator:
         self.housekeeping.start()
         self.leadership.start()
         self.duties.start()
+        self.batch_duties.start()
+        self.slow_duties.start()
         _log.info("The judicator serves", extra={"action": "started", "name_": self._settings.name})
 
     def stop(self) -> None:
@@ -191,7 +227,8 @@ class Judicator:
             started = self._started
         self._polls.close()
         self._watchers.close()
-        self.duties.stop()
+        for duties in (self.duties, self.batch_duties, self.slow_duties):
+            duties.stop()
         if started:
             self.leadership.stop()
         self.housekeeping.stop()
@@ -214,8 +251,12 @@ class Judicator:
             self._feed = None  # what was missed meanwhile is made up for by waking everybody
             raise
         for notice in notices:
-            if notice.task is None:
+            if notice.batch is not None:
+                self._watchers.wake((notice.batch,))
+                self._look_at_batches()
+            elif notice.task is None:
                 self._wake_all()
+            if notice.task is None:
                 continue
             self._watchers.wake((notice.task,))
             if notice.ready is not None:
@@ -224,8 +265,13 @@ class Judicator:
                 self._polls.look(notice.held_by)
         return 0.0
 
+    def _look_at_batches(self) -> None:
+        self.batch_duties.kick()
+        self.slow_duties.kick()
+
     def _wake_all(self) -> None:
         self._watchers.wake_all()
+        self._look_at_batches()
         self._polls.look_all()
         self._polls.offer_all()
 
@@ -245,12 +291,7 @@ class Judicator:
 
     def cancel(self, id_: TaskId) -> TaskView:
         """Ask for a task's end."""
-        alive = frozenset(
-            (executor.name, executor.info.session)
-            for executor in self._roster.all()
-            if executor.state is not ExecutorState.LOST
-        )
-        changed = self._changes.one(id_, CancelRequested(alive=alive))
+        changed = self._changes.one(id_, CancelRequested(alive=alive(self._roster)))
         task = changed.task
         if task is None:
             raise NotFound(f"There is no task {id_}.", id=id_)
@@ -288,7 +329,45 @@ class Judicator:
             raise Invalid("limit must lie between 1 and 1000.", field="limit")
         if query.cursor is not None and names.task_id(query.cursor) != query.cursor:
             raise Invalid("cursor must be one that a page gave.", field="cursor")
+        if query.slowest_first and (query.batch is None or query.cursor is not None):
+            raise Invalid("The slowest tasks are listed of one batch, on one page.", field="order")
         return self._store.search(query)
+
+    # -- batches -------------------------------------------------------------------------
+
+    def create_batch(self, new: NewBatch) -> Batch:
+        """Create a batch."""
+        return self._batches.create(new)
+
+    def extend_batch(self, id_: BatchId, at: int, tasks: Sequence[NewTask], close: bool) -> Batch:  # noqa: FBT001  # the port's
+        """Add tasks to a batch, and close it if asked to."""
+        return self._batches.extend(id_, at, tasks, close=close)
+
+    def batch(self, id_: BatchId, wait: float = 0.0) -> BatchView:
+        """The batch, now or when it is done."""
+        return self._batches.get(id_, finite(wait))
+
+    def batches(self, query: BatchQuery) -> BatchPage:
+        """A page of batches."""
+        return self._batches.page(query)
+
+    def cancel_batch(self, id_: BatchId) -> BatchView:
+        """Ask for the end of a batch and of all of its tasks."""
+        return self._batches.cancel(id_)
+
+    def retry_batch(self, id_: BatchId) -> BatchView:
+        """Submit again what ended badly."""
+        return self._batches.retry(id_)
+
+    def purge_batch(self, id_: BatchId) -> None:
+        """Remove a done batch with its tasks for good."""
+        self._batches.purge(id_)
+
+    def results(self, id_: BatchId, cursor: str, limit: int) -> BatchResults:
+        """A piece of the results of a batch."""
+        return self._batches.results(id_, cursor, limit)
+
+    # -- tasks, again --------------------------------------------------------------------
 
     def counts(self) -> dict[Status, int]:
         """How many tasks there are by status."""

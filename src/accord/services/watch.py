@@ -1,4 +1,4 @@
-"""Who waits for news of which task: long polls of readers.
+"""Who waits for news of which task or batch: long polls of readers.
 
 Each waits on an event of its own, kept under the task's id, so that a write wakes those who wait
 for that task and nobody else, however many wait. A waiter registers before it reads the store:
@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from accord.core.ids import TaskId
 from accord.ports.clock import Clock
 
 
@@ -44,12 +43,12 @@ class Watchers:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._waiting: dict[TaskId, set[Watch]] = {}
+        self._waiting: dict[str, set[Watch]] = {}
         self._closed = False
 
     @contextmanager
-    def watch(self, task: TaskId, seconds: float) -> Iterator[Watch]:
-        """A place at which to wait for news of a task, for at most that long in all."""
+    def watch(self, task: str, seconds: float) -> Iterator[Watch]:
+        """A place at which to wait for news of a task or batch, for at most that long in all."""
         place = Watch(self._clock, self._clock.monotonic() + seconds)
         with self._lock:
             place.closed = self._closed
@@ -63,7 +62,7 @@ class Watchers:
                 if not places:
                     del self._waiting[task]
 
-    def wake(self, tasks: Iterable[TaskId]) -> None:
+    def wake(self, tasks: Iterable[str]) -> None:
         """There is news of these."""
         with self._lock:
             for task in tasks:

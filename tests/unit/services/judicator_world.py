@@ -13,9 +13,10 @@ from accord.core.executor import Executor
 from accord.core.policy import Policy
 from accord.core.status import Status
 from accord.core.task import Task
+from accord.ports.assimilator import Assimilator
 from accord.services.judicator import Judicator
 from accord.testing.clock import FakeClock, FakeIds
-from accord.testing.judicator_suite import Machine, a_new
+from accord.testing.judicator_parts import Machine, a_new
 
 
 class World:
@@ -28,6 +29,7 @@ class World:
         self.registry = MemoryRegistry(self.clock)
         self.ids = FakeIds()
         self.policy = Policy()
+        self.handlers: dict[str, Assimilator] = {}
         self._spool = spool
         self._settings = JudicatorSettings(**settings)
         self.judicator = self.new_judicator()
@@ -44,6 +46,7 @@ class World:
             spool=self._spool,
             settings=JudicatorSettings(**fields | settings),
             policy=self.policy,
+            handlers=self.handlers,
         )
         return self.judicator
 
@@ -79,5 +82,6 @@ class World:
         """Do what the background threads would do now."""
         self.judicator.leadership.step()
         self.judicator.housekeeping.step()
-        while self.judicator.duties.step() == 0:
+        loops = (self.judicator.duties, self.judicator.batch_duties, self.judicator.slow_duties)
+        while 0 in [loop.step() for loop in loops]:
             pass

@@ -18,7 +18,7 @@ from accord.core.status import Reason, Status
 from accord.core.task import Redundancy, Requires, Stage
 from accord.core.view import reason_of
 from accord.ports.store import Chunk
-from accord.testing.judicator_suite import Machine, a_new, a_result, a_step
+from accord.testing.judicator_parts import Machine, a_new, a_result, a_step
 from tests.unit.services.judicator_world import World
 
 

@@ -22,7 +22,7 @@ from accord.core.task import INLINE_DOCUMENT, INLINE_STREAM, Task
 from accord.ports.judicator import Finished, Orders
 from accord.ports.store import Chunk
 from accord.services.changes import ATTEMPTS
-from accord.testing.judicator_suite import LONG, Call, Machine, a_new, a_result
+from accord.testing.judicator_parts import LONG, Call, Machine, a_new, a_result
 from tests.unit.services.judicator_world import World
 
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from accord.core.documents import decode
-from accord.core.ids import TaskId, UserName
+from accord.core.ids import BatchId, TaskId, UserName
 from accord.core.search import TOTAL_CEILING, Page, Query, Summary
 from accord.core.status import Status
 
@@ -51,16 +51,16 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
 
 def page(db: sqlite3.Connection, query: Query, shown: Shown) -> Page:
     """The page that was asked for."""
-    walks = walks_of(query, shown)
+    walks = [_slowest(query)] if query.slowest_first else walks_of(query, shown)
     rows = itertools.chain.from_iterable(db.execute(*page_of(w, query)) for w in walks)
     found = sorted(rows, reverse=not query.oldest_first)[: query.limit + 1]
-    items = tuple(shown.get(id_) or decode(data, Summary) for id_, data in found[: query.limit])
+    items = tuple(shown.get(id_) or decode(data, Summary) for *_, id_, data in found[: query.limit])
     total = sum(db.execute(*total_of(w)).fetchone()[0] for w in walks)
     return Page(
         items=items,
         total=min(total, TOTAL_CEILING),
         more_than_total=total > TOTAL_CEILING,
-        next=items[-1].id if len(found) > query.limit else None,
+        next=items[-1].id if len(found) > query.limit and not query.slowest_first else None,
     )
 
 
@@ -69,8 +69,9 @@ def page_of(walk: Walk, query: Query) -> tuple[str, tuple[object, ...]]:
     order = "ASC" if query.oldest_first else "DESC"
     if query.cursor is not None:
         walk = walk.narrowed(f"{walk.order} {'>' if query.oldest_first else '<'} ?", query.cursor)
+    place = "t.id" if walk.order != "t.wall" else "t.wall, t.id"
     return (
-        f"SELECT t.id, t.summary FROM {walk.rows} WHERE {walk.condition} "
+        f"SELECT {place}, t.summary FROM {walk.rows} WHERE {walk.condition} "
         f"ORDER BY {walk.order} {order} LIMIT ?",
         (*walk.values, query.limit + 1),
     )
@@ -92,8 +93,19 @@ def walks_of(query: Query, shown: Shown) -> list[Walk]:
         walks = [_by_status(query, status, json.dumps(list(shown))) for status in statuses]
         if others != "[]":
             walks.append(_walk("t.id IN (SELECT value FROM json_each(?))", "tasks_id", others))
-            walks[-1] = _of_user(walks[-1], query.user)
+            walks[-1] = _of_batch(_of_user(walks[-1], query.user), query.batch)
     return [_filtered(walk, query) for walk in walks]
+
+
+def _slowest(query: Query) -> Walk:
+    """By the seconds that tasks of a batch ran; only of those that are done."""
+    condition = "t.wall IS NOT NULL AND t.batch = ?"
+    walk = msgspec.structs.replace(_walk(condition, "tasks_slow", query.batch), order="t.wall")
+    walk = _of_user(walk, query.user)
+    if query.status:
+        marks = ", ".join("?" * len(query.status))
+        walk = walk.narrowed(f"t.status IN ({marks})", *(s.value for s in query.status))
+    return _filtered(walk, query)
 
 
 def _walk(condition: str, index: str, *values: object) -> Walk:
@@ -102,6 +114,9 @@ def _walk(condition: str, index: str, *values: object) -> Walk:
 
 
 def _without_status(query: Query) -> Walk:
+    if query.batch is not None:
+        walk = _walk("t.batch = ? AND t.batch IS NOT NULL", "tasks_batch", query.batch)
+        return _of_user(walk, query.user)
     if query.labels:
         return _of_user(_by_label(query), query.user)
     if query.user is not None:
@@ -120,7 +135,10 @@ def _by_label(query: Query) -> Walk:
 
 
 def _by_status(query: Query, status: Status, others: str) -> Walk:
-    if query.labels:
+    if query.batch is not None:
+        walk = _walk("t.batch = ? AND t.batch IS NOT NULL", "tasks_batch_status", query.batch)
+        walk = _of_user(walk.narrowed("t.status = ?", status.value), query.user)
+    elif query.labels:
         walk = _of_user(_by_label(query).narrowed("t.status = ?", status.value), query.user)
     elif query.user is not None:
         walk = _walk("t.user = ?", "tasks_user_status", query.user)
@@ -134,6 +152,10 @@ def _by_status(query: Query, status: Status, others: str) -> Walk:
 
 def _of_user(walk: Walk, user: UserName | None) -> Walk:
     return walk if user is None else walk.narrowed("t.user = ?", user)
+
+
+def _of_batch(walk: Walk, batch: BatchId | None) -> Walk:
+    return walk if batch is None else walk.narrowed("t.batch = ?", batch)
 
 
 def _filtered(walk: Walk, query: Query) -> Walk:

@@ -6,11 +6,13 @@ import functools
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
+from accord.adapters.embedded.batches import Fold, write
 from accord.core.documents import decode, encode
-from accord.core.ids import TaskId
+from accord.core.ids import BatchId, TaskId
 from accord.core.index import Index, index_of
 from accord.core.task import NEVER, Task, blobs
 
@@ -18,10 +20,12 @@ _COLUMNS = (
     "id",
     "version",
     "status",
+    "batch",
     "class",
     "priority",
     "transition_time",
     "assimilate",
+    "wall",
     "held",
     "blobs",
     "summary",
@@ -34,10 +38,11 @@ _COLUMNS = (
 )
 """As in a row; those from user on are written once."""
 _CHANGING = _COLUMNS[: _COLUMNS.index("user")]
+_STATUS, _BATCH, _USER = (_COLUMNS.index(name) for name in ("status", "batch", "user"))
 _MOST = 64
 """Rows of one statement. Statements of 1, 2, 4 … rows are prepared once and then reused."""
 
-Values = tuple[object, ...]
+Values = tuple[Any, ...]
 """A row by the order of _COLUMNS."""
 
 
@@ -47,10 +52,12 @@ def values_of(task: Task, index: Index, class_: int | None) -> Values:
         task.id,
         task.version,
         index.status.value,
+        index.batch,
         class_,
         task.priority,
         index.transition_time if index.transition_time < NEVER else None,
         index.assimilate,
+        index.summary.wall_time if index.batch is not None and index.status.done else None,
         _json(index.held_by),
         _json(sorted(blobs(task))),
         encode(index.summary),
@@ -83,10 +90,32 @@ def _json(items: object) -> str | None:
 # callers go into few statements of many rows.
 
 
-def insert(db: sqlite3.Connection, calls: Sequence[Sequence[Values]]) -> list[list[bytes | None]]:
-    """Insert the rows of several calls; for each row None where it is stored as given, or the
-    document that holds its id or key already.
+class Written(NamedTuple):
+    """What became of the rows of one call, and which batches are due after the whole commit."""
+
+    rows: list[Any]
+    due: list[BatchId]
+
+
+def insert(
+    db: sqlite3.Connection, calls: Sequence[tuple[Sequence[Values], float]]
+) -> list[Written]:
+    """Insert the rows of several calls, each with its time; for each row None where it is stored
+    as given, or the document that holds its id or key already.
     """
+    fold = Fold()
+    found = _insert_all(db, [rows for rows, _ in calls])
+    for (rows, _), there in zip(calls, found, strict=True):
+        for row, holder in zip(rows, there, strict=True):
+            if holder is None:
+                _entered(fold, row, None)
+    due = write(db, fold, max(now for _, now in calls))
+    return [Written(there, due) for there in found]
+
+
+def _insert_all(
+    db: sqlite3.Connection, calls: Sequence[Sequence[Values]]
+) -> list[list[bytes | None]]:
     all_rows = [row for rows in calls for row in rows]
     fresh = [seq for portion in _portions(all_rows) for seq in _insert(db, portion)]
     if len(fresh) == len(all_rows):
@@ -94,6 +123,13 @@ def insert(db: sqlite3.Connection, calls: Sequence[Sequence[Values]]) -> list[li
     # Something was there already. That is rare, so begin again and look at each row.
     db.execute("DELETE FROM tasks WHERE seq IN (SELECT value FROM json_each(?))", [_json(fresh)])
     return [[None if _insert(db, [row]) else _holder(db, row) for row in rows] for rows in calls]
+
+
+def _entered(fold: Fold, row: Values, former: str | None) -> None:
+    """A row is stored; ``former`` is the status that it had, None where it is new."""
+    status, batch = row[_STATUS], row[_BATCH]
+    fold.enter(row[_USER], status, batch)
+    fold.end(status, batch, former)
 
 
 def _insert(db: sqlite3.Connection, rows: Sequence[Values]) -> range:
@@ -112,32 +148,44 @@ def _holder(db: sqlite3.Connection, row: Values) -> bytes:
     return bytes(found[0])
 
 
-def update(db: sqlite3.Connection, calls: Sequence[Sequence[Values]]) -> list[list[bool]]:
-    """Update each row of several calls whose version is one more than what is stored; whether
-    it was so. Of several for one task the first wins.
+def update(
+    db: sqlite3.Connection, calls: Sequence[tuple[Sequence[Values], float]]
+) -> list[Written]:
+    """Update each row of several calls, each with its time, whose version is one more than what is
+    stored; whether it was so. Of several for one task the first wins.
     """
-    stored = _versions(db, [row[0] for rows in calls for row in rows])
+    stored = _stored(db, [row[0] for rows, _ in calls for row in rows])
+    fold = Fold()
     winners: list[Values] = []
-    won = [[_wins(row, stored, winners) for row in rows] for rows in calls]
+    won = [[_wins(row, stored, winners, fold) for row in rows] for rows, _ in calls]
     for portion in _portions(winners):
         db.execute(_replacement(len(portion)), _flat(portion))
-    return won
+    due = write(db, fold, max(now for _, now in calls))
+    return [Written(one, due) for one in won]
 
 
-def _versions(db: sqlite3.Connection, ids: Sequence[object]) -> dict[object, int]:
+def _stored(db: sqlite3.Connection, ids: Sequence[Any]) -> dict[Any, list[Any]]:
+    """Version, status and batch of these tasks as they are stored."""
     query = (
-        "SELECT json_group_object(t.id, t.version) FROM json_each(?) AS wanted "
+        "SELECT json_group_object(t.id, json_array(t.version, t.status, t.batch)) "
+        "FROM json_each(?) AS wanted "
         "CROSS JOIN tasks AS t INDEXED BY tasks_id ON t.id = wanted.value"
     )
-    found: dict[object, int] = json.loads(db.execute(query, (json.dumps(ids),)).fetchone()[0])
+    found: dict[Any, list[Any]] = msgspec.json.decode(
+        db.execute(query, (json.dumps(ids),)).fetchone()[0]
+    )
     return found
 
 
-def _wins(row: Values, stored: dict[object, int], winners: list[Values]) -> bool:
-    id_, version = row[:2]
-    if id_ not in stored or version != stored[id_] + 1:
+def _wins(row: Values, stored: dict[Any, list[Any]], winners: list[Values], fold: Fold) -> bool:
+    there = stored.get(row[0])
+    if there is None or row[1] != there[0] + 1:
         return False
-    stored[id_] += 1
+    _, status, batch = there
+    if status != row[_STATUS] or batch != row[_BATCH]:
+        fold.leave(row[_USER], status, batch)
+        _entered(fold, row, status)
+    stored[row[0]] = [row[1], row[_STATUS], row[_BATCH]]
     winners.append(row[: len(_CHANGING)])
     return True
 
@@ -151,7 +199,7 @@ def _portions(rows: Sequence[Values]) -> Iterator[Sequence[Values]]:
         at += size
 
 
-def _flat(rows: Sequence[Values]) -> list[object]:
+def _flat(rows: Sequence[Values]) -> list[Any]:
     return [value for row in rows for value in row]
 
 
@@ -177,15 +225,22 @@ def _replacement(rows: int) -> str:
     )
 
 
-def delete(db: sqlite3.Connection, ids: Sequence[TaskId]) -> list[TaskId]:
-    """Remove tasks and what stands beside them; returns those that there were."""
-    return [id_ for id_ in ids if _delete(db, id_)]
+def delete(db: sqlite3.Connection, ids: Sequence[TaskId], now: float) -> Written:
+    """Remove tasks and what stands beside them; those that there were."""
+    fold = Fold()
+    gone = [id_ for id_ in ids if _delete(db, id_, fold)]
+    return Written(gone, write(db, fold, now))
 
 
-def _delete(db: sqlite3.Connection, id_: TaskId) -> bool:
+def _delete(db: sqlite3.Connection, id_: TaskId, fold: Fold) -> bool:
     db.execute("DELETE FROM running WHERE task = ?", (id_,))
     db.execute("DELETE FROM output WHERE task = ?", (id_,))
-    return db.execute("DELETE FROM tasks WHERE id = ?", (id_,)).rowcount == 1
+    found = db.execute(
+        "DELETE FROM tasks WHERE id = ? RETURNING user, status, batch", (id_,)
+    ).fetchall()
+    for row in found:
+        fold.leave(*row)
+    return bool(found)
 
 
 def task_of(document: bytes) -> Task:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from accord.adapters.embedded import listing, output, people, queues, rows
+from accord.adapters.embedded import batches, listing, output, people, queues, rows
 from accord.adapters.embedded.database import (
     Readers,
     alone,
@@ -28,10 +28,11 @@ from accord.adapters.embedded.database import (
     translate,
 )
 from accord.adapters.embedded.writer import Writer
-from accord.adapters.feeds import CAPACITY, Feeds, StoreTime, notice_of
+from accord.adapters.feeds import CAPACITY, Feeds, StoreTime, notices_of
+from accord.core.batch import Batch, BatchQuery, Counters
 from accord.core.documents import decode
 from accord.core.executor import Executor
-from accord.core.ids import Digest, ExecutorName, TaskId, TokenId, UserName
+from accord.core.ids import BatchId, Digest, ExecutorName, TaskId, TokenId, UserName
 from accord.core.index import index_of
 from accord.core.replica import Phase
 from accord.core.search import Page, Query, Summary
@@ -69,17 +70,22 @@ class SqliteStore:
     def add(self, tasks: Sequence[Task]) -> list[Task]:
         """Store new tasks, all or none; those that are there already are answered instead."""
         found = rows.indexed(tasks, self._class)
-        values = [row for _, _, row in found]
-        told = [notice_of(task, index) for task, index, _ in found]
+        told = [notices_of(task, index) for task, index, _ in found]
 
-        def after(there: list[bytes | None]) -> None:
-            self._feeds.tell([n for n, t in zip(told, there, strict=True) if t is None])
+        def after(written: rows.Written) -> None:
+            self._tell([n for n, t in zip(told, written.rows, strict=True) if t is None], written)
 
-        there = self._writer.do_with_others(rows.insert, values, after)
+        call = ([row for _, _, row in found], self.now())
+        there = self._writer.do_with_others(rows.insert, call, after).rows
         return [
             task if document is None else rows.task_of(document)
             for task, document in zip(tasks, there, strict=True)
         ]
+
+    def _tell(self, told: Sequence[tuple[Notice, ...]], written: rows.Written) -> None:
+        """Tell of what a call wrote; of the batches that the commit made due, each call tells."""
+        notices = [notice for some in told for notice in some]
+        self._feeds.tell([*notices, *(Notice(batch=id_) for id_ in written.due)])
 
     def get(self, ids: Sequence[TaskId]) -> dict[TaskId, Task]:
         """The tasks of those ids that exist."""
@@ -88,23 +94,25 @@ class SqliteStore:
     def apply(self, changed: Sequence[Task]) -> list[bool]:
         """Replace each task whose stored version equals its version."""
         found = rows.indexed([rows.next_version(task) for task in changed], self._class)
-        values = [row for _, _, row in found]
-        told = [notice_of(task, index) for task, index, _ in found]
+        told = [notices_of(task, index) for task, index, _ in found]
 
-        def after(won: list[bool]) -> None:
-            self._feeds.tell([n for n, w in zip(told, won, strict=True) if w])
+        def after(written: rows.Written) -> None:
+            self._tell([n for n, w in zip(told, written.rows, strict=True) if w], written)
 
-        return self._writer.do_with_others(rows.update, values, after)
+        call = ([row for _, _, row in found], self.now())
+        won: list[bool] = self._writer.do_with_others(rows.update, call, after).rows
+        return won
 
     def purge(self, ids: Sequence[TaskId]) -> int:
         """Remove tasks with their progress and output."""
+        now = self.now()
 
-        def after(gone: list[TaskId]) -> None:
-            for id_ in gone:
+        def after(written: rows.Written) -> None:
+            for id_ in written.rows:
                 self._progress.forget((id_, None))
-            self._feeds.tell([Notice(task=id_) for id_ in gone])
+            self._tell([(Notice(task=id_),) for id_ in written.rows], written)
 
-        return len(self._writer.do(lambda db: rows.delete(db, ids), after))
+        return len(self._writer.do(lambda db: rows.delete(db, ids, now), after).rows)
 
     def search(self, query: Query) -> Page:
         """A page of summaries."""
@@ -168,6 +176,92 @@ class SqliteStore:
     def held_by(self, executor: ExecutorName) -> list[Task]:
         """Tasks of which a replica is in progress on that executor, oldest first."""
         return self._documents(queues.HELD, executor)
+
+    # -- batches -------------------------------------------------------------------------
+
+    def put_batch(self, batch: Batch) -> Batch:
+        """Store a new batch, or answer with the one that holds its id or key."""
+
+        def after(there: Batch) -> None:
+            if there is batch:
+                self._feeds.tell([Notice(batch=batch.id)])
+
+        return self._writer.do(lambda db: batches.put(db, batch), after)
+
+    def add_to_batch(self, batch: Batch, tasks: Sequence[Task]) -> bool:
+        """Replace the batch and store these tasks, or neither."""
+        found = rows.indexed(tasks, self._class)
+        told = [notices_of(task, index) for task, index, _ in found]
+        call = ([row for _, _, row in found], self.now())
+
+        def add(db: sqlite3.Connection) -> rows.Written | None:
+            if not batches.replace(db, batch):
+                return None
+            return rows.insert(db, [call])[0] if found else rows.Written([], [])
+
+        def after(written: rows.Written | None) -> None:
+            if written is not None:
+                fresh = [n for n, t in zip(told, written.rows, strict=True) if t is None]
+                self._tell([*fresh, (Notice(batch=batch.id),)], written)
+
+        return self._writer.do(add, after) is not None
+
+    def apply_batches(self, changed: Sequence[Batch]) -> list[bool]:
+        """Replace each batch whose stored version equals its version."""
+
+        def after(won: list[bool]) -> None:
+            told = [Notice(batch=b.id) for b, w in zip(changed, won, strict=True) if w]
+            self._feeds.tell(told)
+
+        return self._writer.do(lambda db: [batches.replace(db, b) for b in changed], after)
+
+    def batches(self, ids: Sequence[BatchId]) -> dict[BatchId, tuple[Batch, Counters]]:
+        """The batches of those ids that exist, with their counters."""
+        return {row[0].id: row for row in self._batch_rows(batches.GET, json.dumps(ids))}
+
+    def search_batches(self, query: BatchQuery) -> list[tuple[Batch, Counters]]:
+        """Batches, newest first."""
+        text, values = batches.search(query)
+        return self._batch_rows(text, *values)
+
+    def due_batches(self, limit: int, after: BatchId | None = None) -> list[tuple[Batch, Counters]]:
+        """Batches that are due, by id."""
+        return self._batch_rows(batches.DUE, after or "", limit)
+
+    def _batch_rows(self, query: str, *values: object) -> list[tuple[Batch, Counters]]:
+        with self._readers.one() as db:
+            return batches.rows(db, query, *values)
+
+    def stale_batches(self, before: float, limit: int) -> list[Batch]:
+        """Batches whose submission is silent."""
+        with self._readers.one() as db:
+            found = queues.documents(db, batches.STALE, before, limit)
+        return [decode(document, Batch) for document in found]
+
+    def batch_tasks(
+        self,
+        batch: BatchId,
+        statuses: Sequence[Status] = (),
+        after: TaskId | None = None,
+        limit: int = 100,
+    ) -> list[Task]:
+        """Tasks that count in the batch, by id."""
+        with self._readers.one() as db:
+            found = batches.tasks(db, batch, statuses, after, limit)
+        return [rows.task_of(document) for document in found]
+
+    def recount(self, batch: BatchId) -> bool:
+        """Count the batch's tasks anew; whether its counters were wrong."""
+        return self._writer.do(lambda db: batches.recount(db, batch))
+
+    def purge_batch(self, id_: BatchId) -> bool:
+        """Remove a batch that no task counts in; whether it was there."""
+
+        def after(gone: bool) -> None:  # noqa: FBT001  # as the writer calls it
+            if gone:
+                self._feeds.tell([Notice(batch=id_)])
+
+        return self._writer.do(lambda db: batches.remove(db, id_), after)
 
     def feed(self) -> Feed:
         """A new subscription to the writes of this process."""
@@ -274,10 +368,13 @@ class SqliteStore:
             with self._readers.one() as db:
                 portion = list(queues.digests(db, after))
             if not portion:
-                return
+                break
             for seq, digests in portion:
                 after = seq
                 yield from (Digest(d) for d in digests)
+        with self._readers.one() as db:
+            named = list(batches.digests(db))
+        yield from (Digest(d) for d in named)
 
     def close(self) -> None:
         """Finish what was accepted and release files; may be called twice."""

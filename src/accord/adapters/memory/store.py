@@ -12,13 +12,16 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from accord.adapters.feeds import CAPACITY, Feeds, StoreTime, notice_of
+from accord.adapters.feeds import CAPACITY, Feeds, StoreTime, notices_of
+from accord.adapters.memory.batches import Batches, Folding
+from accord.core.batch import Batch, BatchQuery, Counters, batch_blobs
 from accord.core.executor import Executor
-from accord.core.ids import Digest, ExecutorName, TaskId, TokenId, UserName
+from accord.core.ids import BatchId, Digest, ExecutorName, TaskId, TokenId, UserName
 from accord.core.index import Index, index_of
 from accord.core.search import TOTAL_CEILING, Page, Query, Summary
 from accord.core.status import Status
@@ -64,6 +67,12 @@ class _Tasks:
         self.assimilate: _Sorted[TaskId] = _Sorted()
         self.held: dict[ExecutorName, _Sorted[TaskId]] = {}
         self.counts: Counter[tuple[UserName, Status]] = Counter()
+        self.members: dict[BatchId, _Sorted[TaskId]] = {}
+
+    def index(self, id_: TaskId) -> Index | None:
+        """How it is indexed, if it is there."""
+        there = self.by_id.get(id_)
+        return there[1] if there else None
 
     def put(self, task: Task, index: Index) -> None:
         """Insert or replace."""
@@ -90,6 +99,8 @@ class _Tasks:
             self.assimilate.put(task.id)
         for name in index.held_by:
             self.held.setdefault(name, _Sorted()).put(task.id)
+        if index.batch is not None:
+            self.members.setdefault(index.batch, _Sorted()).put(task.id)
 
     def _unindex(self, task: Task, index: Index) -> None:
         self.counts[task.user, index.status] -= 1
@@ -103,6 +114,8 @@ class _Tasks:
             self.assimilate.drop(task.id)
         for name in index.held_by:
             _take(self.held, name, task.id)
+        if index.batch is not None:
+            _take(self.members, index.batch, task.id)
 
     def documents(self, ids: Sequence[TaskId]) -> list[Task]:
         return [self.by_id[id_][0] for id_ in ids]
@@ -121,6 +134,25 @@ def _rank(task: Task) -> _Rank:
     return -task.priority, task.id
 
 
+class _Commit:
+    """What goes into one commit, and what is to be told of it."""
+
+    def __init__(self, tasks: _Tasks) -> None:
+        self._tasks = tasks
+        self.folding = Folding()
+        self.notices: list[Notice] = []
+
+    def put(self, task: Task, index: Index) -> None:
+        self.folding.count(self._tasks.index(task.id), index)
+        self._tasks.put(task, index)
+        self.notices += notices_of(task, index)
+
+    def remove(self, id_: TaskId) -> None:
+        self.folding.count(self._tasks.index(id_), None)
+        self._tasks.remove(id_)
+        self.notices.append(Notice(task=id_))
+
+
 class MemoryStore:
     """See the module's docstring."""
 
@@ -129,6 +161,7 @@ class MemoryStore:
         self._feeds = Feeds(clock, feed_capacity)
         self._lock = threading.RLock()
         self._tasks = _Tasks()
+        self._batches = Batches()
         self._executors: dict[ExecutorName, Executor] = {}
         self._running: dict[TaskId, dict[int, Running]] = {}
         self._output: dict[tuple[TaskId, int], dict[str, bytearray]] = {}
@@ -144,16 +177,22 @@ class MemoryStore:
     def add(self, tasks: Sequence[Task]) -> list[Task]:
         """Store new tasks, all or none; those that are there already are answered instead."""
         indexed = [(task, index_of(task)) for task in tasks]
-        with self._lock:
-            kept, notices = [], []
+        with self._lock, self._commit() as commit:
+            kept = []
             for task, index in indexed:
                 there = self._there(task)
                 if there is None:
-                    self._tasks.put(task, index)
-                    notices.append(notice_of(task, index))
+                    commit.put(task, index)
                 kept.append(there or task)
-            self._feeds.tell(notices)
             return kept
+
+    @contextmanager
+    def _commit(self) -> Iterator[_Commit]:
+        """Writes that go together: their counters are folded in, then all is told."""
+        commit = _Commit(self._tasks)
+        yield commit
+        due = self._batches.fold(commit.folding, self.now())
+        self._feeds.tell([*commit.notices, *(Notice(batch=id_) for id_ in due)])
 
     def _there(self, task: Task) -> Task | None:
         holder = task.id if task.id in self._tasks.by_id else None
@@ -169,31 +208,32 @@ class MemoryStore:
     def apply(self, changed: Sequence[Task]) -> list[bool]:
         """Replace each task whose stored version equals its version."""
         indexed = [(task, index_of(task)) for task in changed]
-        with self._lock:
-            won, notices = [], []
+        with self._lock, self._commit() as commit:
+            won = []
             for task, index in indexed:
                 there = self._tasks.by_id.get(task.id)
                 won.append(there is not None and there[0].version == task.version)
                 if won[-1]:
-                    self._tasks.put(msgspec.structs.replace(task, version=task.version + 1), index)
-                    notices.append(notice_of(task, index))
-            self._feeds.tell(notices)
+                    commit.put(msgspec.structs.replace(task, version=task.version + 1), index)
             return won
 
     def purge(self, ids: Sequence[TaskId]) -> int:
         """Remove tasks with their progress and output."""
-        with self._lock:
+        with self._lock, self._commit() as commit:
             found = [i for i in dict.fromkeys(ids) if i in self._tasks.by_id]
             for id_ in found:
-                self._tasks.remove(id_)
+                commit.remove(id_)
                 self.drop_output(id_)
-            self._feeds.tell([Notice(task=i) for i in found])
             return len(found)
 
     def search(self, query: Query) -> Page:
         """A page of summaries."""
         with self._lock:
-            matching = [s for s in map(self._summary, self._tasks.ids) if _matches(s, query)]
+            ids = self._among(query)
+            matching = [s for s in map(self._summary, ids) if _matches(s, query)]
+        if query.slowest_first:
+            matching = [s for s in matching if s.status.done and s.wall_time is not None]
+            matching.sort(key=lambda s: (s.wall_time or 0.0, s.id))
         if not query.oldest_first:
             matching.reverse()
         rest = [s for s in matching if query.cursor is None or _after(s, query)]
@@ -204,6 +244,11 @@ class MemoryStore:
             more_than_total=len(matching) > TOTAL_CEILING,
             next=items[-1].id if len(rest) > query.limit else None,
         )
+
+    def _among(self, query: Query) -> Sequence[TaskId]:
+        if query.batch is None:
+            return self._tasks.ids
+        return self._tasks.members.get(query.batch, [])
 
     def _summary(self, id_: TaskId) -> Summary:
         task, index = self._tasks.by_id[id_]
@@ -263,6 +308,88 @@ class MemoryStore:
         """Tasks of which a replica is in progress on that executor, oldest first."""
         with self._lock:
             return self._tasks.documents(self._tasks.held.get(executor, _Sorted()))
+
+    # -- batches -------------------------------------------------------------------------
+
+    def put_batch(self, batch: Batch) -> Batch:
+        """Store a new batch, or answer with the one that holds its id or key."""
+        with self._lock:
+            there = self._batches.put(batch)
+            if there is batch:
+                self._feeds.tell([Notice(batch=batch.id)])
+            return there
+
+    def add_to_batch(self, batch: Batch, tasks: Sequence[Task]) -> bool:
+        """Replace the batch and store these tasks, or neither."""
+        indexed = [(task, index_of(task)) for task in tasks]
+        with self._lock:
+            if not self._batches.replace(batch):
+                return False
+            with self._commit() as commit:
+                commit.notices.append(Notice(batch=batch.id))
+                for task, index in indexed:
+                    if task.id not in self._tasks.by_id:
+                        commit.put(task, index)
+            return True
+
+    def apply_batches(self, changed: Sequence[Batch]) -> list[bool]:
+        """Replace each batch whose stored version equals its version."""
+        with self._lock:
+            won = [self._batches.replace(batch) for batch in changed]
+            told = [Notice(batch=b.id) for b, w in zip(changed, won, strict=True) if w]
+            self._feeds.tell(told)
+            return won
+
+    def batches(self, ids: Sequence[BatchId]) -> dict[BatchId, tuple[Batch, Counters]]:
+        """The batches of those ids that exist, with their counters."""
+        with self._lock:
+            return self._batches.get(ids)
+
+    def search_batches(self, query: BatchQuery) -> list[tuple[Batch, Counters]]:
+        """Batches, newest first."""
+        with self._lock:
+            ids = list(itertools.islice(self._batches.search(query), query.limit))
+            return list(self._batches.get(ids).values())
+
+    def due_batches(self, limit: int, after: BatchId | None = None) -> list[tuple[Batch, Counters]]:
+        """Batches that are due, by id."""
+        with self._lock:
+            return list(self._batches.get(self._batches.due(after)[:limit]).values())
+
+    def stale_batches(self, before: float, limit: int) -> list[Batch]:
+        """Batches whose submission is silent."""
+        with self._lock:
+            return self._batches.stale(before)[:limit]
+
+    def batch_tasks(
+        self,
+        batch: BatchId,
+        statuses: Sequence[Status] = (),
+        after: TaskId | None = None,
+        limit: int = 100,
+    ) -> list[Task]:
+        """Tasks that count in the batch, by id."""
+        with self._lock:
+            ids = self._tasks.members.get(batch, _Sorted())
+            rest = ids[bisect.bisect_right(ids, after) :] if after else ids
+            found = (i for i in rest if not statuses or self._tasks.by_id[i][1].status in statuses)
+            return self._tasks.documents(list(itertools.islice(found, limit)))
+
+    def recount(self, batch: BatchId) -> bool:
+        """Count the batch's tasks anew; whether its counters were wrong."""
+        with self._lock:
+            ids = self._tasks.members.get(batch, _Sorted())
+            return self._batches.correct(
+                batch, dict(Counter(self._tasks.by_id[i][1].status for i in ids))
+            )
+
+    def purge_batch(self, id_: BatchId) -> bool:
+        """Remove a batch that no task counts in; whether it was there."""
+        with self._lock:
+            gone = self._batches.remove(id_)
+            if gone:
+                self._feeds.tell([Notice(batch=id_)])
+            return gone
 
     def feed(self) -> Feed:
         """A new subscription."""
@@ -370,7 +497,9 @@ class MemoryStore:
         """Every digest that some task refers to as a blob; may repeat one."""
         with self._lock:
             tasks = [task for task, _ in self._tasks.by_id.values()]
-        return (digest for task in tasks for digest in blobs(task))
+            batches = self._batches.all()
+        named = itertools.chain(map(blobs, tasks), map(batch_blobs, batches))
+        return itertools.chain.from_iterable(named)
 
     def close(self) -> None:
         """End all subscriptions; may be called twice. What is stored can still be read."""

@@ -257,7 +257,11 @@ class Run:
             raise SandboxError("The init of the box gave numbers that make no sense.") from error
         most = (wall + 1.0) * (os.cpu_count() or 1)
         cpu = total.cpu if total.cpu is not None else min(max(0.0, cpu_micros / 1e6), most)
-        peak = total.peak_memory if self._counted else max(total.peak_memory, largest_rss * 1024)
+        peak = total.peak_memory
+        if (
+            not self._counted or not peak
+        ):  # of a program that is over at once a group may see nothing
+            peak = max(peak, largest_rss * 1024)
         return status, cpu, max(0, peak), largest
 
 

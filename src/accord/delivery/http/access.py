@@ -18,6 +18,7 @@ import msgspec
 from flask import Request, g, request
 
 from accord.config import GatewaySettings, is_loopback
+from accord.core.batch import Batch
 from accord.core.errors import Forbidden, NotFound, Unauthenticated
 from accord.core.ids import UserName
 from accord.core.task import Task
@@ -52,9 +53,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
                 "Ask an administrator for such a token."
             )
 
-    def check_owner(self, task: Task) -> None:
-        """Raise NotFound where the task is somebody else's: its existence is not told either."""
-        if not self.admin and task.user != self.user:
+    def check_owner(self, thing: Task | Batch) -> None:
+        """Raise NotFound where it is somebody else's: its existence is not told either."""
+        if not self.admin and thing.user != self.user:
             raise NotFound
 
 

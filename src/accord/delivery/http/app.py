@@ -23,6 +23,8 @@ from accord.config import Settings
 from accord.delivery import web
 from accord.delivery.http import (
     access,
+    batch_streams,
+    batches,
     context,
     events,
     execute,
@@ -33,6 +35,7 @@ from accord.delivery.http import (
     requests,
     tasks,
 )
+from accord.delivery.http.batch_intake import BatchIn, TasksIn
 from accord.delivery.http.submissions import Submission
 from accord.delivery.web import pages
 from accord.ports.clock import Clock, Ids
@@ -84,7 +87,7 @@ def make_app(judicator: Judicator, settings: Settings, clock: Clock, ids: Ids) -
     app.before_request(_admit)
     app.after_request(_secure)
     problems.install(app)
-    for module in (tasks, files, events, execute, nodes):
+    for module in (tasks, files, events, batches, batch_streams, execute, nodes):
         app.register_api(module.api)
     app.register_blueprint(pages.blueprint)
     app.wsgi_app = requests.WholeRequests(  # type: ignore[method-assign]  # Flask's own way
@@ -122,8 +125,12 @@ def _bare(settings: Settings) -> Gateway:
 
 def _schemas() -> dict[str, Any]:
     """The schemas of what is read by hand and so is not found by itself."""
-    schema = Submission.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {**schema.pop("$defs"), "Submission": schema}
+    found: dict[str, Any] = {}
+    for model in (Submission, BatchIn, TasksIn):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        found |= schema.pop("$defs")
+        found.setdefault(model.__name__, schema)
+    return found
 
 
 def chunk_reader() -> Callable[[], bytes] | None:

@@ -14,10 +14,10 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from accord.core.executor import Executor
-from accord.core.ids import Digest
+from accord.core.ids import Digest, place
 from accord.core.replica import Content, Replica, Result, StepResult
 from accord.core.search import Page, Summary
-from accord.core.task import Spec, Step, Task
+from accord.core.task import Scalar, Spec, Step, Task
 from accord.core.view import reason_of, shown_replica
 from accord.ports.judicator import Judicator, Pong, TaskView
 
@@ -91,6 +91,11 @@ class TaskOut(BaseModel):
     priority: int
     key: str | None
     retry_of: str | None
+    retried_by: str | None
+    batch: str | None
+    index: int | None
+    parameters: dict[str, Scalar]
+    finishes: str | None
     add_time: str
     start_time: str | None
     done_time: str | None
@@ -120,6 +125,8 @@ class SummaryOut(BaseModel):
     peak_memory: int | None
     attempts: int
     executor: str | None
+    batch: str | None
+    parameters: dict[str, Scalar]
 
 
 class PageOut(BaseModel):
@@ -232,6 +239,11 @@ def task_out(view: TaskView, judicator: Judicator) -> TaskOut:
         priority=task.priority,
         key=task.key,
         retry_of=task.retry_of,
+        retried_by=task.retried_by,
+        batch=task.batch,
+        index=place(task.id)[0] if task.batch else None,
+        parameters=dict(task.parameters),
+        finishes=task.finishes,
         add_time=iso(task.add_time) or "",
         start_time=iso(task.start_time),
         done_time=iso(task.done_time),
@@ -336,6 +348,7 @@ def spec_out(spec: Spec) -> dict[str, Any]:
         "requires": _plain(spec.requires),
         "redundancy": _plain(spec.redundancy),
         "deadline": spec.deadline,
+        "assimilate": _plain(spec.assimilate),
     }
 
 
@@ -366,7 +379,14 @@ def summary_out(summary: Summary) -> SummaryOut:
     """A line of a list."""
     fields: Mapping[str, Any] = {n: getattr(summary, n) for n in SummaryOut.model_fields}
     times = {n: iso(fields[n]) for n in ("add_time", "start_time", "done_time")}
-    return SummaryOut(**{**fields, **times, "labels": dict(summary.labels)})
+    return SummaryOut(
+        **{
+            **fields,
+            **times,
+            "labels": dict(summary.labels),
+            "parameters": dict(summary.parameters),
+        }
+    )
 
 
 def page_out(page: Page) -> PageOut:

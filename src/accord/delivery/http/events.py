@@ -31,7 +31,8 @@ from accord.ports.store import Chunk
 
 BEAT = 8.0
 """Seconds between signs of life: a client that has gone is noticed only by writing to it."""
-_RECONNECT = "retry: 1000\n\n"
+RECONNECT = "retry: 1000\n\n"
+"""Milliseconds after which a client whose stream broke comes back."""
 
 _log = logs.get("gateway")
 
@@ -74,7 +75,7 @@ def events(path: TaskPath, query: EventsQuery) -> Response:
 
 
 def _stream(judicator: Judicator, id_: TaskId, cursor: str, news: News) -> Iterator[str]:
-    yield _RECONNECT
+    yield RECONNECT
     try:
         while True:
             yield _told(news)

@@ -5,6 +5,7 @@ Everything is checked before the first byte goes to a judicator.
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Mapping
 from typing import IO, Any
@@ -19,13 +20,13 @@ from accord.core.ids import UserName
 from accord.core.languages import preset
 from accord.core.limits import COMPILE_DEFAULTS, EXECUTE_DEFAULTS, Limits, resolve
 from accord.core.replica import Content
-from accord.core.task import NewTask, Redundancy, Requires, Source, Spec, Step
+from accord.core.task import Assimilation, NewTask, Redundancy, Requires, Source, Spec, Step
 from accord.delivery.http.archives import check_path, check_paths, check_zip, looks_like_zip
 from accord.delivery.http.requests import parse_json
 from accord.delivery.http.submissions import (
+    AssimilateIn,
     Encoded,
     RedundancyIn,
-    RequiresIn,
     SourceIn,
     StepIn,
     Submission,
@@ -167,11 +168,14 @@ def _is_zip(part: FileStorage) -> bool:
 
 
 class Intake:
-    """Makes a NewTask of a submission."""
+    """Makes a NewTask of a submission; ``default`` is told of its end where it names nobody."""
 
-    def __init__(self, settings: Settings, uploads: Uploads) -> None:
+    def __init__(
+        self, settings: Settings, uploads: Uploads, default: Assimilation = Assimilation()
+    ) -> None:
         self._settings = settings
         self._uploads = uploads
+        self._default = default
 
     def new_task(
         self, task: Submission, parts: Parts, user: UserName, key: str | None = None
@@ -194,8 +198,9 @@ class Intake:
             data=self._uploads.put_stream(parts.data) if parts.data else None,
             outputs=tuple(task.outputs),
             requires=_requires(task),
-            redundancy=_redundancy(task.redundancy or RedundancyIn()),
+            redundancy=_redundancy(task.redundancy),
             deadline=task.deadline,
+            assimilate=assimilation(task.assimilate) or self._default,
         )
         return NewTask(
             user=user,
@@ -354,7 +359,14 @@ def _command(given: StepIn) -> str | tuple[str, ...] | None:
     return tuple(given.command) if isinstance(given.command, list) else given.command
 
 
+@functools.lru_cache
+def _usual(defaults: Limits, caps: Limits) -> Limits:
+    return resolve({}, defaults, caps)
+
+
 def _resolve(step: StepIn, defaults: Limits, caps: Limits, field: str) -> Limits:
+    if step.limits is None:
+        return _usual(defaults, caps)
     try:
         return resolve(wishes(step.limits), defaults, caps)
     except Invalid as error:
@@ -365,13 +377,17 @@ def _resolve(step: StepIn, defaults: Limits, caps: Limits, field: str) -> Limits
 
 
 def _requires(task: Submission) -> Requires:
-    given = task.requires or RequiresIn()
+    given = task.requires
+    if given is None:
+        return Requires()
     return Requires(
         tags=tuple(given.tags), cpus=given.cpus, memory=given.memory, isolation=given.isolation
     )
 
 
-def _redundancy(given: RedundancyIn) -> Redundancy:
+def _redundancy(given: RedundancyIn | None) -> Redundancy:
+    if given is None:
+        return Redundancy()
     return Redundancy(
         min_quorum=given.min_quorum,
         target_replicas=given.target_replicas or given.min_quorum,
@@ -382,3 +398,10 @@ def _redundancy(given: RedundancyIn) -> Redundancy:
         delay_bound=given.delay_bound,
         distinct=given.distinct,
     )
+
+
+def assimilation(given: str | AssimilateIn | None) -> Assimilation | None:
+    """Whom a submission names, if it names one."""
+    if isinstance(given, AssimilateIn):
+        return Assimilation(handler=given.handler, options=given.options)
+    return Assimilation(handler=given) if given is not None else None

@@ -23,7 +23,7 @@ from werkzeug.exceptions import (
 )
 
 from accord import logs
-from accord.core.errors import AccordError, all_errors
+from accord.core.errors import AccordError, Invalid, all_errors
 from accord.delivery.http.context import gateway
 
 _log = logs.get("gateway")
@@ -142,14 +142,27 @@ def _accord_error(error: AccordError) -> Response:
 
 
 def _validation_error(error: ValidationError) -> Response:
-    found = [_told(e) for e in error.errors(include_url=False, include_context=False)]
-    first = found[0]
+    found = _all_told(error)
     return problem(
         422,
         "invalid",
-        f"{first['field']}: {first['detail']}" if first["field"] else first["detail"],
-        {"field": first["field"], "errors": found[:_SHOWN_ERRORS]},
+        _sentence(found[0]),
+        {"field": found[0]["field"], "errors": found[:_SHOWN_ERRORS]},
     )
+
+
+def invalid(error: ValidationError) -> Invalid:
+    """The first of what a model found wrong, as an error of the core."""
+    first = _all_told(error)[0]
+    return Invalid(_sentence(first), field=first["field"])
+
+
+def _all_told(error: ValidationError) -> list[dict[str, str]]:
+    return [_told(e) for e in error.errors(include_url=False, include_context=False)]
+
+
+def _sentence(told: dict[str, str]) -> str:
+    return f"{told['field']}: {told['detail']}" if told["field"] else told["detail"]
 
 
 def _told(error: ErrorDetails) -> dict[str, str]:

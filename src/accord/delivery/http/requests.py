@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import IO, Any, NoReturn
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -24,13 +26,21 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 from werkzeug.formparser import FormDataParser, MultiPartParser
+from werkzeug.wsgi import LimitedStream
 
 from accord.core.errors import Invalid
+from accord.ports.clock import Clock
 
 Parsed = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
 
 _CHUNKED = "accord.chunked"
 """In the environment of a request with a chunked body: readable or unreadable."""
+LINES = "application/x-ndjson"
+"""The type of a body of any length that is read as it comes."""
+LONGEST_LINE = 1 << 20
+"""Bytes of one line of such a body."""
+_LINGER = 10.0
+"""Seconds for which the rest of a body that nobody wants is read before it is answered."""
 _PIECE = 64 * 1024
 _REPEATABLE = frozenset({"status", "label"})
 _SURROGATE = re.compile(rb"\\u[dD]")
@@ -44,7 +54,7 @@ def parse_json(body: bytes) -> object:
     """
     try:
         text = body.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_no_twins, parse_constant=_no_constant)
+        value = _decoder.decode(text)
         if _SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a pair fails here
     except UnicodeError as error:
@@ -65,6 +75,9 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_no_twins, parse_constant=_no_constant)
 
 
 def parse_fields(body: bytes) -> MultiDict[str, str]:
@@ -147,12 +160,13 @@ def check_query(request: flask.Request) -> None:
 
 
 class _Chunks(io.RawIOBase):
-    """A body of unknown length as a file, which raises where it exceeds what is allowed.
+    """A body of unknown length as a file, which raises where it exceeds what is allowed, if there
+    is a bound.
 
     The library would cut it there instead, and half a program would run.
     """
 
-    def __init__(self, read_chunk: Callable[[], bytes], largest: int) -> None:
+    def __init__(self, read_chunk: Callable[[], bytes], largest: float) -> None:
         self._read_chunk = read_chunk
         self._left = largest
         self._rest = b""
@@ -194,6 +208,10 @@ def restore_query(environ: Environ) -> None:
         environ["QUERY_STRING"] = environ.get("REQUEST_URI", "").partition("?")[2]
 
 
+def _is_stream(environ: Environ) -> bool:
+    return bool(environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == LINES)
+
+
 class WholeRequests:
     """WSGI middleware: chunked bodies are readable up to a size, or refused with 411; long
     queries are whole.
@@ -226,7 +244,8 @@ class WholeRequests:
             read = partial(stream.read, _PIECE)
         environ[_CHUNKED] = "readable" if read else "unreadable"
         if read:
-            environ["wsgi.input"] = io.BufferedReader(_Chunks(read, self._largest))
+            largest = math.inf if _is_stream(environ) else self._largest
+            environ["wsgi.input"] = io.BufferedReader(_Chunks(read, largest))
             environ["wsgi.input_terminated"] = True
 
 
@@ -238,3 +257,58 @@ def check_length(request: flask.Request) -> None:
     if chunked and request.max_content_length is not None:
         # Ours raises beyond the limit; the library's bound would cut the body just there.
         request.max_content_length += 1
+
+
+@contextmanager
+def open_body(request: flask.Request, clock: Clock) -> Iterator[Callable[[], bytes]]:
+    """A function that reads a body of any length, a piece a call; empty at its end.
+
+    At the end what was not read is read and dropped, for a while: a client that is still sending
+    when the connection is closed would find that, and not the answer. Reading raises BadRequest
+    where the body breaks off.
+    """
+    body = request.environ["wsgi.input"]
+    if request.environ.get(_CHUNKED):
+        read = partial(body.read1, _PIECE)
+    else:
+        read = partial(LimitedStream(body, request.content_length or 0).read, _PIECE)
+    try:
+        yield read
+    finally:
+        with suppress(BadRequest):
+            _drop(read, clock)
+
+
+def _drop(read: Callable[[], bytes], clock: Clock) -> None:
+    end = clock.monotonic() + _LINGER
+    while read() and clock.monotonic() < end:
+        pass
+
+
+def lines_of(read: Callable[[], bytes]) -> Iterator[tuple[int, bytes]]:
+    """The lines of a body that are not blank, each with its number from 1. Raises Invalid where
+    one is too long, and what ``read`` raises.
+    """
+    number, rest = 1, b""
+    while piece := read():
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            yield from _line(number, line)
+            number += 1
+        _check_line(number, rest)
+    yield from _line(number, rest)
+
+
+def _line(number: int, line: bytes) -> Iterator[tuple[int, bytes]]:
+    _check_line(number, line)
+    if line.strip():
+        yield number, line
+
+
+def _check_line(number: int, line: bytes) -> None:
+    if len(line) > LONGEST_LINE:
+        raise Invalid(
+            f"Line {number} is longer than {LONGEST_LINE} bytes. Send what is so large as a task of "
+            "its own, or as a zip.",
+            line=number,
+        )

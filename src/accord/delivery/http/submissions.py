@@ -31,7 +31,9 @@ LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """What was not asked for is refused, and nothing is converted."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
@@ -45,7 +47,7 @@ def _decodable(text: str) -> str:
     return text
 
 
-class Encoded(_Strict):
+class Encoded(Strict):
     """Bytes that are not text."""
 
     base64: Annotated[str, AfterValidator(_decodable)]
@@ -61,7 +63,7 @@ def raw(value: Bytes) -> bytes:
     return base64.b64decode(value.base64)
 
 
-class LimitsIn(_Strict):
+class LimitsIn(Strict):
     """The bounds of one step; what is left out has its default."""
 
     wall: float | None = Field(default=None, ge=FLOORS.wall, description="Seconds on the clock.")
@@ -76,7 +78,7 @@ class LimitsIn(_Strict):
     open_files: int | None = Field(default=None, ge=FLOORS.open_files)
 
 
-class StepIn(_Strict):
+class StepIn(Strict):
     """One command. A string is a script for bash; a list is an argv without a shell."""
 
     command: Word | list[Word] | None = Field(
@@ -88,14 +90,14 @@ class StepIn(_Strict):
     limits: LimitsIn | None = None
 
 
-class SourceIn(_Strict):
+class SourceIn(Strict):
     """What the program is made of: files by relative path, or one zip archive."""
 
     files: dict[str, Bytes] | None = Field(default=None, max_length=MOST_FILES)
     zip: Encoded | None = None
 
 
-class RequiresIn(_Strict):
+class RequiresIn(Strict):
     """What an executor must offer."""
 
     tags: list[Line] = Field(default=[], max_length=32)
@@ -104,7 +106,7 @@ class RequiresIn(_Strict):
     isolation: Literal["", *ISOLATION_LEVELS] = ""  # type: ignore[valid-type]  # made from the core's list
 
 
-class RedundancyIn(_Strict):
+class RedundancyIn(Strict):
     """How many runs, and when their results are one."""
 
     min_quorum: int = Field(default=1, ge=1, le=100)
@@ -120,7 +122,14 @@ class RedundancyIn(_Strict):
     adaptive: Any = None
 
 
-class Submission(_Strict):
+class AssimilateIn(Strict):
+    """Who is told of the task's end, and what it is to know."""
+
+    handler: Line
+    options: dict[Line, Line] = Field(default={}, max_length=32)
+
+
+class Submission(Strict):
     """A task as it is submitted."""
 
     language: str | None = Field(default=None, description="A preset that fills the commands.")
@@ -143,34 +152,39 @@ class Submission(_Strict):
     deadline: float | None = Field(
         default=None, gt=0, le=365 * 86400, description="Seconds from now."
     )
+    assimilate: Line | AssimilateIn | None = Field(
+        default=None, description="A registered handler that is told of the end."
+    )
     network: bool = False
     check: Any = None
     expected: Any = None
     after: Any = None
-    assimilate: Any = None
     on_finish: Any = None
     retry: Any = None
-    batch: Any = None
     cases: Any = None
 
 
-_LATER = ("check", "expected", "after", "assimilate", "on_finish", "retry", "batch", "cases")
+_LATER = ("check", "expected", "after", "on_finish", "retry", "cases")
 _LATER_REDUNDANCY = ("comparator", "homogeneous", "adaptive")
 
 
 def check_available(task: Submission) -> None:
     """Refuse what this version does not do. Raises NotYet, naming the field."""
     asked = [name for name in _LATER if getattr(task, name) is not None]
-    policy = task.redundancy or RedundancyIn()
-    asked += [f"redundancy.{n}" for n in _LATER_REDUNDANCY if getattr(policy, n) is not None]
     asked += ["network"] if task.network else []
-    asked += ["redundancy.min_quorum"] if policy.min_quorum > 1 else []
-    asked += ["redundancy.target_replicas"] if (policy.target_replicas or 1) > 1 else []
+    asked += _later_redundancy(task.redundancy) if task.redundancy else []
     if asked:
         raise NotYet(
             f"This version of Accord does not do {asked[0]!r} yet. Leave the field out.",
             field=asked[0],
         )
+
+
+def _later_redundancy(policy: RedundancyIn) -> list[str]:
+    asked = [f"redundancy.{n}" for n in _LATER_REDUNDANCY if getattr(policy, n) is not None]
+    asked += ["redundancy.min_quorum"] if policy.min_quorum > 1 else []
+    asked += ["redundancy.target_replicas"] if (policy.target_replicas or 1) > 1 else []
+    return asked
 
 
 def execute_of(task: Submission) -> StepIn:

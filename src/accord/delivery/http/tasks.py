@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import math
-import re
 from typing import Annotated, Any, Literal
 
 from flask import Response, request
@@ -13,7 +10,7 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field, StringConstraints
 
 from accord.core.errors import Forbidden, Invalid, NotFound
-from accord.core.ids import TaskId, UserName, task_id
+from accord.core.ids import BatchId, TaskId, UserName, task_id
 from accord.core.search import Query
 from accord.core.status import Status
 from accord.core.task import Task
@@ -23,10 +20,10 @@ from accord.delivery.http.access import Caller, caller
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, PageOut, TaskOut, page_out, task_out
 from accord.delivery.http.intake import Intake, Parts, idempotency_key, read_submission
-from accord.delivery.http.parameters import NoQuery, Parameters
+from accord.delivery.http.parameters import NoQuery, Parameters, labels_of, moment_of
 from accord.delivery.http.problems import PROBLEMS
 from accord.delivery.http.submissions import Submission
-from accord.delivery.http.uploads import Uploads
+from accord.delivery.http.uploads import Direct, Uploads
 from accord.ports.judicator import TaskView
 
 LONGEST_WAIT = 60.0
@@ -39,8 +36,6 @@ api = APIBlueprint(
     abp_tags=[Tag(name="Tasks")],
     abp_responses=PROBLEMS,
 )
-
-_SPACE_FOR_PLUS = re.compile(r" (\d\d:?\d\d)$")
 
 
 class TaskPath(BaseModel):
@@ -57,7 +52,7 @@ class ReadQuery(Parameters):
     )
 
 
-class ListQuery(Parameters):
+class TasksQuery(Parameters):
     """Which tasks to list. All conditions hold together."""
 
     user: str | None = Field(
@@ -76,7 +71,16 @@ class ListQuery(Parameters):
     )
     limit: int = Field(default=50, ge=1, le=1000)
     cursor: str | None = Field(default=None, description="The 'next' of the page before.")
-    order: Literal["newest", "oldest"] = "newest"
+    order: Literal["newest", "oldest", "slowest"] = Field(
+        default="newest",
+        description="slowest: by the wall time of the run; of one batch, on one page.",
+    )
+
+
+class ListQuery(TasksQuery):
+    """Which tasks to list, of all."""
+
+    batch: str | None = Field(default=None, description="Only those of that batch.")
 
 
 class Explained(BaseModel):
@@ -133,7 +137,7 @@ def submit(query: NoQuery) -> Response:  # noqa: ARG001  # refuses parameters
 def add(who: Caller, task: Submission, parts: Parts, key: str | None = None) -> Task:
     """Submit for somebody; the page and ``/execute`` do it by this too."""
     services = gateway()
-    intake = Intake(services.settings, Uploads(services.judicator, services.ids))
+    intake = Intake(services.settings, Uploads(Direct(services.judicator, services.ids)))
     return services.judicator.add([intake.new_task(task, parts, who.user, key)])[0]
 
 
@@ -163,22 +167,39 @@ def search(query: ListQuery) -> Response:
 
 def query_of(query: ListQuery, who: Caller) -> Query:
     """The core's query of a list; others' tasks only for an administrator. Raises Invalid."""
-    user = query.user or None
-    if not who.admin:
-        if user not in {None, who.user}:
-            raise Forbidden("You may list your own tasks only. Leave 'user' out.")
-        user = who.user
+    batch = task_id(query.batch) if query.batch else None
+    if query.batch and batch is None:
+        raise Invalid("batch must be a batch's id, 26 letters and digits.", field="batch")
+    return tasks_query(query, who, BatchId(batch) if batch else None)
+
+
+def tasks_query(query: TasksQuery, who: Caller, batch: BatchId | None) -> Query:
+    """The core's query of a list, perhaps within a batch. Raises Forbidden, Invalid."""
+    if query.order == "slowest" and batch is None:
+        raise Invalid("The slowest are listed of one batch. Give 'batch' too.", field="order")
     return Query(
-        user=UserName(user) if user else None,
+        user=user_of(query.user, who),
+        batch=batch,
         status=_statuses(query.status),
-        labels=_labels(query.label),
-        since=_moment(query.since, "since"),
-        until=_moment(query.until, "until"),
+        labels=labels_of(query.label),
+        since=moment_of(query.since, "since"),
+        until=moment_of(query.until, "until"),
         text=query.text,
         limit=query.limit,
         cursor=query.cursor or None,
         oldest_first=query.order == "oldest",
+        slowest_first=query.order == "slowest",
     )
+
+
+def user_of(asked: str | None, who: Caller) -> UserName | None:
+    """Whose things to list: of a caller who is no administrator, their own. Raises Forbidden."""
+    user = asked or None
+    if not who.admin:
+        if user not in {None, who.user}:
+            raise Forbidden("You may list your own only. Leave 'user' out.")
+        user = who.user
+    return UserName(user) if user else None
 
 
 def _statuses(given: list[str]) -> tuple[Status, ...]:
@@ -188,39 +209,6 @@ def _statuses(given: list[str]) -> tuple[Status, ...]:
     except ValueError as error:
         known = ", ".join(Status)
         raise Invalid(f"{error}. There are: {known}.", field="status") from error
-
-
-def _labels(given: list[str]) -> dict[str, str]:
-    split = [part.partition(":") for part in given if part]
-    if not all(key and colon for key, colon, _ in split):
-        raise Invalid("Write label as key:value.", field="label")
-    return {key: value for key, _, value in split}
-
-
-def _moment(text: str | None, field: str) -> float | None:
-    """Seconds since the epoch of an ISO 8601 time (UTC where it names no zone) or a number."""
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        return _iso(text, field)
-    if not math.isfinite(seconds):
-        raise Invalid(f"{field} must be a time.", field=field)
-    return seconds
-
-
-def _iso(text: str, field: str) -> float:
-    try:
-        moment = datetime.datetime.fromisoformat(_SPACE_FOR_PLUS.sub(r"+\1", text))
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=datetime.UTC)
-        return moment.timestamp()
-    except (ValueError, OverflowError) as error:
-        raise Invalid(
-            f"{field} must be a time: ISO 8601 such as 2026-01-31T12:00:00Z, or epoch seconds.",
-            field=field,
-        ) from error
 
 
 def known_id(text: str) -> TaskId:

@@ -6,9 +6,10 @@
 // carries one call at a time; it may be idle for ever once it has carried one.
 //
 // Whatever a foreign client needs for ping, cancel, report, executors, blobs and live output is
-// typed here. A `binary` field named `task`, `query` or `page` holds a whole document, which is a
-// msgpack map by field name: the structs NewTask, Task, Query and Page of accord.core. Program output
-// is always `binary`.
+// typed here. A `binary` field named `task`, `query` or `page`, and what the calls of batches take and
+// give as `binary`, holds a whole document, which is a msgpack map by field name: the structs NewTask,
+// Task, Query, Page, NewBatch, Batch, BatchQuery, BatchPage and BatchView of accord.core. Program
+// output is always `binary`.
 //
 // What is empty, zero, false or not set may be left out. What is required is marked so: a message
 // without it is answered by a Fault of code "invalid". Times are seconds since the epoch, by the
@@ -244,6 +245,14 @@ struct News {
   4: optional bool done
 }
 
+/** A piece of a batch's results. */
+struct Results {
+  /** A JSON object for each task, in order of their places. */
+  1: optional list<binary> lines
+  /** The cursor of the next piece; not set on the last. */
+  2: optional string cursor
+}
+
 /** A bearer token. Only the SHA-256 of its secret is kept. */
 struct Token {
   1: required string id
@@ -287,6 +296,32 @@ service Judicator {
 
   /** A Page document for a Query document. */
   binary search(1: binary query) throws (1: Fault fault)
+
+  /** A Batch document for a NewBatch document. */
+  binary create_batch(1: binary batch) throws (1: Fault fault)
+
+  /**
+   * Add at most 100 tasks (each a NewTask document of at most 1 MiB) to a batch, all or none, from
+   * the place `at` on (-1: at its end), then close it if asked to. A Batch document.
+   */
+  binary extend_batch(1: string id, 2: i64 at, 3: list<binary> tasks, 4: bool close) throws (1: Fault fault)
+
+  /** A BatchView document. With `wait`: when it is done, or after that many seconds. */
+  binary batch(1: string id, 2: double wait) throws (1: Fault fault)
+
+  /** A BatchPage document for a BatchQuery document. */
+  binary batches(1: binary query) throws (1: Fault fault)
+
+  /** A BatchView document. */
+  binary cancel_batch(1: string id) throws (1: Fault fault)
+
+  /** A BatchView document. */
+  binary retry_batch(1: string id) throws (1: Fault fault)
+
+  void purge_batch(1: string id) throws (1: Fault fault)
+
+  /** At most `limit` lines (and 100) from the cursor on ("": from the first). */
+  Results results(1: string id, 2: string cursor, 3: i64 limit) throws (1: Fault fault)
 
   map<Status, i64> counts() throws (1: Fault fault)
 

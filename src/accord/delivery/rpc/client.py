@@ -4,19 +4,22 @@ What is sent again by itself where a connection fails under way, and why that is
 
 ========================================== =====================================================
 ping search counts get explain follow      they change nothing
-executors judicators authenticate tokens
-read_blob blob_size
+batch batches results executors judicators
+authenticate tokens read_blob blob_size
 add                                        where every task has a key, which is answered with
                                            the task that is there
-cancel steer put_token                     the second time finds what the first one did
+create_batch                               where it has a key, alike
+extend_batch                               where it names the place, or only closes
+cancel cancel_batch retry_batch steer      the second time finds what the first one did
+put_token
 report                                     results are taken once, and its sequence number is
                                            answered again
 write_blob                                 its offset says what was sent before
 ========================================== =====================================================
 
-``retry``, ``purge``, ``commit_blob`` and an ``add`` without keys are not: they fail with
-Unavailable, which then says that it may have been done. All calls are tried elsewhere, or again,
-where no connection could be made at all.
+``retry``, ``purge``, ``purge_batch``, ``commit_blob``, and what has neither key nor place are not: they
+fail with Unavailable, which then says that it may have been done. All calls are tried elsewhere, or
+again, where no connection could be made at all.
 """
 
 # Results have the types of the port's annotations, by which their shapes were made.
@@ -29,16 +32,17 @@ from typing import Any
 
 import msgspec
 
+from accord.core.batch import Batch, BatchPage, BatchQuery, BatchView, NewBatch
 from accord.core.errors import TooLarge, Unavailable
 from accord.core.executor import Executor
-from accord.core.ids import Digest, ExecutorName, TaskId
+from accord.core.ids import BatchId, Digest, ExecutorName, TaskId
 from accord.core.search import Page, Query
 from accord.core.status import Status
 from accord.core.task import NewTask, Task
 from accord.core.user import Token
 from accord.delivery.rpc.methods import METHODS
 from accord.delivery.rpc.pool import Broken, Dial, Pool, Unreached, dial
-from accord.ports.judicator import News, Orders, Pong, Report, TaskView
+from accord.ports.judicator import News, Orders, Pong, Report, Results, TaskView
 
 CONNECT = 2.0
 """Seconds to open a connection."""
@@ -109,6 +113,39 @@ class RemoteJudicator:
     def search(self, query: Query) -> Page:
         """See the port. A page beyond 8 MiB ends early, with its cursor there."""
         return self._read("search", query)
+
+    def create_batch(self, new: NewBatch) -> Batch:
+        """See the port. TooLarge beyond 1 MiB."""
+        return self._call("create_batch", new, again=new.key is not None)
+
+    def extend_batch(self, id_: BatchId, at: int, tasks: Sequence[NewTask], close: bool) -> Batch:  # noqa: FBT001  # the port's
+        """See the port. TooLarge beyond 100 tasks, 1 MiB for one, or 8 MiB in all."""
+        again = at >= 0 or not tasks
+        return self._call("extend_batch", id_, at, tasks, close, again=again)
+
+    def batch(self, id_: BatchId, wait: float = 0.0) -> BatchView:
+        """See the port."""
+        return self._read("batch", id_, wait, wait=wait)
+
+    def batches(self, query: BatchQuery) -> BatchPage:
+        """See the port. A page beyond 8 MiB ends early, with its cursor there."""
+        return self._read("batches", query)
+
+    def cancel_batch(self, id_: BatchId) -> BatchView:
+        """See the port."""
+        return self._call("cancel_batch", id_, again=True)
+
+    def retry_batch(self, id_: BatchId) -> BatchView:
+        """See the port."""
+        return self._call("retry_batch", id_, again=True)
+
+    def purge_batch(self, id_: BatchId) -> None:
+        """See the port."""
+        self._call("purge_batch", id_, again=False)
+
+    def results(self, id_: BatchId, cursor: str, limit: int) -> Results:
+        """See the port. A piece beyond 8 MiB ends early, with its cursor there."""
+        return self._read("results", id_, cursor, limit)
 
     def counts(self) -> dict[Status, int]:
         """See the port."""

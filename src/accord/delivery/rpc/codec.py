@@ -5,7 +5,8 @@ field by name, so that a field which the definition lacks is an error when this 
 and not a value lost on the way. Reading is total: whatever a peer sends gives a valid value, or
 Invalid with the path of the field.
 
-Task, NewTask, Query and Page travel as documents (``core.documents``) in a binary field.
+Task, NewTask, Query, Page and those of batches travel as documents (``core.documents``) in a binary
+field.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from accord.core import documents, ids
+from accord.core.batch import Batch, BatchPage, BatchQuery, BatchView, NewBatch
 from accord.core.errors import AccordError, Corrupt, Invalid, TooLarge, all_errors
-from accord.core.ids import Digest, ExecutorName, TaskId, TokenId, UserName
+from accord.core.ids import BatchId, Digest, ExecutorName, TaskId, TokenId, UserName
 from accord.core.replica import Failure, Result
 from accord.core.search import Page, Query
 from accord.core.task import NewTask, Task
@@ -39,11 +41,20 @@ BYTES = 1 << 20
 MESSAGE = 2_000
 """A fault's message is cut to this many characters."""
 
-_SENT = (NewTask, Query)
-"""Documents that callers send: bounded in bytes and values."""
-_GIVEN = (Task, Page)
+VALUES = 65_536
+"""The most values of a batch's parameters, beside what else is in its document."""
+
+_SENT = {
+    NewTask: msgpack.FREE,
+    Query: msgpack.FREE,
+    BatchQuery: msgpack.FREE,
+    NewBatch: msgpack.FREE + VALUES,
+}
+"""Documents that callers send, bounded in bytes and values; and so many values each may hold of
+whatever size."""
+_GIVEN = (Task, Page, Batch, BatchPage, BatchView)
 """Documents of answers: bounded by the frame."""
-_RENAMED = {"inline": "data"}
+_RENAMED = {"inline": "data", "next": "cursor"}
 """Fields whose names are reserved words of Thrift."""
 _WHOLE = range(-(1 << 63), 1 << 63)
 
@@ -98,8 +109,12 @@ def _checked(check: Callable[[str], Any]) -> Shape:
 def _task_id(text: str) -> TaskId:
     found = ids.task_id(text)
     if found is None:
-        raise Invalid("A task's id is a ULID of 26 letters and digits.")
+        raise Invalid("An id is a ULID of 26 letters and digits.")
     return found
+
+
+def _batch_id(text: str) -> BatchId:
+    return BatchId(_task_id(text))
 
 
 def _short(text: str) -> str:
@@ -127,6 +142,7 @@ _SCALARS: dict[Any, Shape] = {
     bytes: Shape(_same, _few_bytes),
     float: Shape(float, _finite),
     TaskId: _checked(_task_id),
+    BatchId: _checked(_batch_id),
     Digest: _checked(ids.digest),
     ExecutorName: _checked(ids.name),
     UserName: _checked(ids.name),
@@ -145,7 +161,7 @@ def shape_of(hint: Any) -> Shape:
 def _new_shape(hint: Any) -> Shape:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint in _SENT:
-        return _bounded_document(hint)
+        return _bounded_document(hint, _SENT[hint])
     if hint in _GIVEN:
         return _document(hint)
     if origin in (typing.Union, types.UnionType):
@@ -168,6 +184,8 @@ def _document(type_: Any) -> Shape:
             return documents.encode(value)
         except UnicodeEncodeError as error:
             raise Invalid(f"A text of the {type_.__name__} is not valid Unicode.") from error
+        except OverflowError as error:
+            raise Invalid(f"A number of the {type_.__name__} has over 64 bits.") from error
 
     def take(data: bytes) -> Any:
         try:
@@ -178,7 +196,7 @@ def _document(type_: Any) -> Shape:
     return Shape(put, take)
 
 
-def _bounded_document(type_: Any) -> Shape:
+def _bounded_document(type_: Any, free: int) -> Shape:
     put, take = _document(type_)
 
     def bounded(data: bytes) -> bytes:
@@ -191,9 +209,9 @@ def _bounded_document(type_: Any) -> Shape:
         return data
 
     def take_bounded(data: bytes) -> Any:
-        if len(bounded(data)) > msgpack.FREE:
+        if len(bounded(data)) > free:
             try:
-                msgpack.check(data)
+                msgpack.check(data, free)
             except Corrupt as error:
                 raise _Bad(error.message) from error
         return take(data)
@@ -371,6 +389,8 @@ def _maybe(wire: Any, name: str, shape: Shape) -> Shape:
 
 _SPLIT = {(Finished, "end")}
 _shapes: dict[Any, Shape] = dict(_SCALARS)
+# Of an answer, so bounded by the frame: a line holds much of a task's output.
+_shapes[tuple[bytes, ...]] = _list(Shape(_same, bytes), tuple)
 _shapes[Finished] = _finished()
 _shapes[tuple[TaskId, int]] = _pair(
     WIRE.ReplicaRef, ("task", "number"), (shape_of(TaskId), shape_of(int))

@@ -15,15 +15,16 @@ import msgspec
 from thriftpy2.thrift import TApplicationException
 
 from accord.core import ids
+from accord.core.batch import BatchPage
 from accord.core.errors import AccordError, Invalid, NotFound, NotYet, TooLarge
-from accord.core.ids import TaskId
+from accord.core.ids import BatchId, TaskId
 from accord.core.search import Page
 from accord.delivery.rpc import binary, codec
 from accord.delivery.rpc.binary import Header, Malformed, Reader
 from accord.delivery.rpc.codec import Shape
 from accord.delivery.rpc.frames import FRAME
 from accord.delivery.rpc.idl import WIRE
-from accord.ports.judicator import Judicator, Orders
+from accord.ports.judicator import Judicator, Orders, Results
 
 RENAMED = {"retry": "retry_task"}
 """Methods whose names are reserved words of Thrift."""
@@ -142,7 +143,7 @@ def _application(name: str, reader: Reader) -> Exception:
 
 
 def _argument(hint: Any) -> Shape:
-    return Shape(str, _existing) if hint is TaskId else codec.shape_of(hint)
+    return Shape(str, _existing) if hint in (TaskId, BatchId) else codec.shape_of(hint)
 
 
 def _existing(text: str) -> TaskId:
@@ -170,7 +171,32 @@ def _shorter_page(page: Page) -> Page | None:
     return msgspec.structs.replace(page, items=half, next=half[-1].id) if half else None
 
 
-_SMALLER: dict[Any, Callable[[Any], Any]] = {Orders: _fewer_assignments, Page: _shorter_page}
+def _shorter_list(page: BatchPage) -> BatchPage | None:
+    """As of tasks."""
+    half = page.items[: len(page.items) // 2]
+    return BatchPage(items=half, next=half[-1].batch.id) if half else None
+
+
+class _Line(msgspec.Struct):
+    """What a line of results says of its task."""
+
+    id: TaskId
+
+
+def _fewer_lines(results: Results) -> Results | None:
+    """The first half; the cursor of the next piece is the last task of this one."""
+    half = results.lines[: len(results.lines) // 2]
+    if not half:
+        return None
+    return Results(lines=half, next=msgspec.json.decode(half[-1], type=_Line).id)
+
+
+_SMALLER: dict[Any, Callable[[Any], Any]] = {
+    Orders: _fewer_assignments,
+    Page: _shorter_page,
+    BatchPage: _shorter_list,
+    Results: _fewer_lines,
+}
 
 METHODS: dict[str, Method] = {
     name: Method(name)

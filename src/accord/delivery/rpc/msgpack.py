@@ -34,9 +34,11 @@ _FIXED.update({0xD0 + i: 1 << i for i in range(4)})
 _FIXED.update({0xD4 + i: 1 + (1 << i) for i in range(5)})
 
 
-def check(data: bytes | memoryview) -> None:
-    """Raise TooLarge where ``data`` holds too many values, Corrupt where it is not whole."""
-    bound = FREE + len(data) // BYTES
+def check(data: bytes | memoryview, free: int = FREE) -> None:
+    """Raise TooLarge where ``data`` holds too many values (``free``, and one for each BYTES bytes),
+    Corrupt where it is not whole.
+    """
+    bound = free + len(data) // BYTES
     at, wanted, seen = 0, 1, 0
     while seen < wanted:
         if wanted > bound:
