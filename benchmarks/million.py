@@ -13,6 +13,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from accord.client import Client
 from benchmarks.echo import control
@@ -21,8 +22,8 @@ from benchmarks.simulated import Served, Simulated, platform
 TASKS = 1_000_000
 FEW = 1_000
 ROUNDS = 5
-CLAIMS = 20
-"""Polls of one round, each for VACANT tasks."""
+CLAIMS = 100
+"""Polls of one round on each side, each for VACANT tasks."""
 VACANT = 10
 
 
@@ -77,20 +78,25 @@ def pages(served: Served, id_: str) -> None:
         ):
             answer = http.get(path)
             assert answer.status_code == 200, answer.text
-            took = milliseconds(lambda path=path: http.get(path))
+            took = milliseconds(partial(http.get, path))
             print(f"{took:6.1f} ms  {path.replace(id_, 'ID').partition('cursor=')[0]}", flush=True)
 
 
-def claims(executor: Simulated) -> float:
-    """Milliseconds of one poll that claims VACANT tasks, the median of a round."""
-    took = []
-    for _ in range(CLAIMS):
-        began = time.perf_counter()
-        given = executor.claim(VACANT)
-        took.append(1000 * (time.perf_counter() - began))
-        assert len(given) == VACANT
-        executor.finish(given)
-    return statistics.median(took)
+def claim(executor: Simulated) -> float:
+    """Milliseconds of one poll that claims VACANT tasks; they are reported as done after it."""
+    began = time.perf_counter()
+    given = executor.claim(VACANT)
+    took = 1000 * (time.perf_counter() - began)
+    assert len(given) == VACANT
+    executor.finish(given)
+    return took
+
+
+def compared(few: Simulated, many: Simulated) -> tuple[float, float]:
+    """The medians of a round, in which the two take turns."""
+    pairs = [(claim(few), claim(many)) for _ in range(CLAIMS)]
+    small, large = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return small, large
 
 
 def main() -> None:
@@ -103,12 +109,15 @@ def main() -> None:
         id_ = intake(many, options.tasks)
         pages(many, id_)
         with Client(few.url) as client:
-            client.stream_batch(specs(FEW + ROUNDS * CLAIMS * VACANT))
+            client.stream_batch(specs(FEW))
         one, other = (Simulated(p.judicator, "measured", 256) for p in (many, few))
-        claims(one)
         ratios = []
-        for number in range(ROUNDS):
-            small, large = claims(other), claims(one)
+        for number in range(-1, ROUNDS):
+            with Client(few.url) as client:
+                client.stream_batch(specs(CLAIMS * VACANT))
+            small, large = compared(other, one)
+            if number < 0:
+                continue  # to warm up
             ratios.append(large / small)
             print(
                 f"round {number + 1}: a claim of {VACANT} takes {small:.2f} ms with {FEW:,} waiting, "

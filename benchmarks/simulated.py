@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.synchronize import Event
+from pathlib import Path
 
 import psutil
 
@@ -22,21 +23,21 @@ from accord.client import Client
 class Served:
     """A platform of its own, with its real executor drained."""
 
-    def __init__(self, url: str, judicator: str, process: subprocess.Popen[str]) -> None:
+    def __init__(self, url: str, judicator: str, data: Path) -> None:
         self.url = url
         self.judicator = judicator
-        self._process = process
+        self._data = data
 
     def pid_of(self, service: str) -> int:
         """The process of a service."""
-        for child in psutil.Process(self._process.pid).children(recursive=True):
-            if ["serve", service] == child.cmdline()[3:5]:
-                return child.pid
-        raise LookupError(service)
+        found: int = json.loads((self._data / "run" / f"{service}.pid").read_bytes())["pid"]
+        return found
 
     def resident(self, service: str) -> float:
-        """MiB of memory of a service's process."""
-        return psutil.Process(self.pid_of(service)).memory_info().rss / (1 << 20)
+        """MiB of memory of a service's largest process: uWSGI's master is small, its worker is not."""
+        process = psutil.Process(self.pid_of(service))
+        family = [process, *process.children(recursive=True)]
+        return max(p.memory_info().rss for p in family) / (1 << 20)
 
     def processor(self) -> dict[str, float]:
         """Seconds of processor time of each service so far, with what they have started."""
@@ -66,7 +67,7 @@ def platform(where: str | None = None) -> Iterator[Served]:
             with Client(url) as client:
                 for executor in client.executors():
                     client.steer(executor.name, "drain")
-            yield Served(url, f"127.0.0.1:{judicator}", process)
+            yield Served(url, f"127.0.0.1:{judicator}", Path(data))
         finally:
             process.terminate()
             process.wait()

@@ -22,7 +22,7 @@ double escape(double cx, double cy) {
 void add_colour(double n, double colour[3]) {
     if (n < 0) return;  // the set itself is black
     double t = 0.45 * std::sqrt(n);
-    const double phase[3] = {3.6, 3.1, 2.4};
+    const double phase[3] = {2.4, 3.1, 3.6};
     for (int i = 0; i < 3; i++) colour[i] += 0.5 + 0.5 * std::cos(2.2 * t + phase[i]);
 }
 

@@ -159,7 +159,7 @@ def test_logs_follow_a_task_to_its_end(platform):
 
 
 def test_a_zip_is_submitted_as_a_project(platform, tmp_path):
-    from accord.cli.examples import zipped
+    from accord.cli.example_files import zipped
 
     folder = EXAMPLES / "primes_make"
     archive = tmp_path / "project.zip"

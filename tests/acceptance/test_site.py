@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from .platforms import RunningPlatform
 
 pytestmark = pytest.mark.browser
-
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE = 40_000  # milliseconds
 
 # It prints, then goes on when the test cancels or its input ends: no sleep decides what is seen.
 LIVE = """
@@ -38,39 +23,6 @@ deadline = time.monotonic() + 20
 while time.monotonic() < deadline:
     time.sleep(0.05)
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium; where it is absent the tests are skipped, but fail under CI."""
-    if not CHROMIUM.exists():
-        told = f"{CHROMIUM} is not there: make deps-system installs it"
-        if os.environ.get("CI"):
-            pytest.fail(told)
-        pytest.skip(told)
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def page(browser: Browser, platform: RunningPlatform) -> Iterator[Page]:
-    """A page of the platform's site. Whatever the console says of an error fails the test."""
-    context = browser.new_context(base_url=platform.url)
-    context.set_default_timeout(PATIENCE)
-    opened = context.new_page()
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("console", lambda said: errors.append(said.text) if _faulty(said) else None)
-    yield opened
-    context.close()
-    assert errors == []
-
-
-def _faulty(said: ConsoleMessage) -> bool:
-    """Whether a script or the policy failed; a refused form is told by its page."""
-    return said.type == "error" and not said.text.startswith("Failed to load resource")
 
 
 def submit(page: Page, source: str, **fields: str) -> None:
@@ -126,7 +78,7 @@ def test_executors_show_the_machine(page: Page) -> None:
     assert "Python 3" in shown
 
 
-@pytest.mark.parametrize("path", ["/submit", "/tasks", "/executors", "/api/swagger"])
+@pytest.mark.parametrize("path", ["/submit", "/tasks", "/batches", "/executors", "/api/swagger"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_it_without_scrolling_sideways(
     browser: Browser, platform: RunningPlatform, path: str, scheme: Any

@@ -13,7 +13,7 @@ import pytest
 
 from accord import __version__
 from accord.cli import app, main
-from accord.cli.examples import load_examples
+from accord.cli.example_files import load_examples
 from accord.cli.failure import Failure
 from accord.cli.options import seconds, size
 from accord.cli.output import print_table
@@ -39,8 +39,8 @@ def accord(monkeypatch, capsys, tmp_path):
 
 
 COMMANDS = [
-    "up", "run", "submit", "list", "show", "logs", "cancel", "retry", "executors", "judicators",
-    "maintain", "doctor", "version", "token",
+    "up", "run", "submit", "list", "show", "logs", "cancel", "retry", "map", "batch",
+    "executors", "judicators", "maintain", "doctor", "version", "token",
 ]  # fmt: skip
 
 
@@ -139,9 +139,10 @@ def test_what_cannot_be_done_says_what_to_do(accord, argv, says):
     assert err.count("\n") == 1
 
 
-def test_a_bad_example_names_its_file(tmp_path):
+@pytest.mark.parametrize("text", ['title = "x"\nsurprise = 1\n', 'title = "x"\n[batch]\n', "="])
+def test_a_bad_example_names_its_file(tmp_path, text):
     (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "example.toml").write_text('title = "x"\nsurprise = 1\n')
+    (tmp_path / "one" / "example.toml").write_text(text)
     with pytest.raises(Failure, match=r"one/example\.toml"):
         load_examples(tmp_path)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
-import shlex
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -195,8 +196,7 @@ def test_a_line_that_is_no_text_is_named(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"fine\n\xff\n")))
     found = Arguments(None)
     with pytest.raises(Failure, match="Line 2 of stdin"):
-        while not found.over:
-            found.take(9, 5.0)
+        list(iter(lambda: found.take(9, 5.0), []))
 
 
 # -- progress --------------------------------------------------------------------------------
@@ -232,17 +232,25 @@ def test_a_state_without_a_known_end_shows_no_part_of_it():
 # -- a gateway that misbehaves ---------------------------------------------------------------
 
 
+@dataclasses.dataclass
+class Asked:
+    """A request that came."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
 class Gateway(BaseHTTPRequestHandler):
     """Answers by ``answers``, a function of the request and how many came before it."""
 
     protocol_version = "HTTP/1.1"
     answers = staticmethod(lambda request, number: (500, b"{}"))
-    seen: list[Gateway] = []
+    seen: ClassVar[list[Asked]]
 
     def _answer(self):
-        self.body = self._body()
-        self.seen.append(self)
-        answer = self.answers(self, len(self.seen))
+        self.seen.append(Asked(self.path, dict(self.headers), self._body()))
+        answer = self.answers(self.seen[-1], len(self.seen))
         if answer is None:
             self.close_connection = True
             return
@@ -399,10 +407,3 @@ def test_the_exit_code_of_map_is_bounded_as_in_parallel():
     for failed, code in [(0, 0), (3, 3), (100, 100), (101, 101), (5000, 101)]:
         found = mapping.guarded(Ran(failed), None, Arguments([]), progress.Silent())  # type: ignore[arg-type]
         assert found == code
-
-
-def test_quoting_is_the_shells_own():
-    assert (
-        filled("echo {}", Job(number=1, argument="it's"))
-        == f"echo {shlex.quote(chr(105) + 't' + chr(39) + 's')}"
-    )

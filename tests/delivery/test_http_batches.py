@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -12,17 +12,25 @@ import msgspec
 import pytest
 from werkzeug.test import TestResponse
 
+from accord.adapters.system import SystemClock, SystemIds
 from accord.core.batch import Batch, BatchSource, BatchStatus, BatchView, Counters, NewBatch
 from accord.core.ids import BatchId, UserName
 from accord.core.replica import StepResult, Verdict
 from accord.core.status import Status
 from accord.core.task import INLINE_STREAM
 from accord.core.user import LOCAL_USER, Role
+from accord.delivery.http.app import make_app
 from accord.delivery.http.batch_documents import batch_out
 from accord.delivery.http.batch_intake import MOST_LISTED, fingerprint_of
+from accord.delivery.http.batch_streams import news_of
 from accord.delivery.http.requests import LINES, LONGEST_LINE
+from accord.delivery.rpc.client import RemoteJudicator
+from accord.delivery.rpc.frames import FRAME
+from accord.testing.clock import FakeClock, FakeIds
+from accord.testing.judicator_parts import Call
 from tests.builders import a_new_task, a_result, a_spec, a_step
-from tests.delivery.site import Site
+from tests.delivery.rpc_served import remote, serving
+from tests.delivery.site import BASE, Site
 
 BATCHES = "/api/v1/batches"
 SWEEP: dict[str, Any] = {"template": {"execute": {"command": "f {n}"}}}
@@ -137,6 +145,23 @@ def test_what_many_tasks_share_is_sent_once_and_arrives(site: Site) -> None:
         assert site.judicator.read_blob(found.digest, 0, 1 << 20) == source.encode()
 
 
+def test_large_tasks_go_in_as_many_messages_as_the_wire_wants(site: Site) -> None:
+    """A hundred of these are more than a frame."""
+    large = echo(0, execute={"command": "cat", "stdin": "x" * INLINE_STREAM})
+    large["source"] = {"files": {f"f{n}": "x" * INLINE_STREAM for n in range(7)}}
+    large["compile"] = {"command": "y" * 30_000}
+    assert 100 * len(json.dumps(large)) > FRAME
+    body = b"\n".join([json.dumps(large).encode()] * 100)
+    with serving(site.judicator) as server, remote(server.address) as client:
+        far = make_app(client, site.settings, SystemClock(), SystemIds()).test_client()
+        for data, kind in (
+            (json.dumps({"tasks": [large] * 30}), "application/json"),
+            (body, LINES),
+        ):
+            response = far.post(BATCHES, data=data, content_type=kind, base_url=BASE)
+            assert made(response)["total"] in {30, 100}
+
+
 def test_a_bad_task_refuses_the_whole_list_by_its_place(site: Site) -> None:
     for bad, field in (
         ({"execute": {"command": ""}}, "tasks.1.execute.command"),
@@ -209,7 +234,7 @@ def test_a_handler_for_all_holds_where_a_task_names_none(site: Site) -> None:
 
 
 def test_a_repeat_with_the_same_key_is_the_same_batch(site: Site) -> None:
-    document = {"tasks": [echo(n) for n in range(120)], "name": "x"}
+    document: dict[str, Any] = {"tasks": [echo(n) for n in range(120)], "name": "x"}
     first = submit(site, "key", **document)
     turned = {"name": "x", "tasks": [dict(reversed(t.items())) for t in document["tasks"]]}
     assert submit(site, "key", **turned)["id"] == first["id"]
@@ -552,7 +577,9 @@ def test_a_bad_csv_is_refused_by_its_line(
         ({"parameters": {"a b": {"list": [1]}}}, "parameters"),
         ({"parameters": {"n": {"list": [1]}}, "csv": "n\n1\n"}, "parameters"),
         ({"parameters": {"n": {"range": [0, 100_000_001]}}}, "parameters"),
+        ({"parameters": {"n": {"range": [0, 9]}}, "csv": "n\n1\n"}, "parameters"),
         ({"parameters": {"n": {"range": [0, 1e308, 1e-308]}}}, "parameters"),
+        ({"parameters": {"n": {"range": [0, 1e300]}, "m": {"range": [0, 9]}}}, "parameters"),
         ({"parameters": {"n": {"list": ["x" * 40_000] * 2}}}, "parameters"),
         ({"parameters": {"n": {"list": ["a", "x\0"]}}}, None),
         ({"parameters": {"n": {"list": [{}]}}}, None),
@@ -569,6 +596,13 @@ def test_a_bad_sweep_is_refused_by_its_field(
         assert problem["field"].startswith("parameters.n.list")
     else:
         assert problem["field"] == field
+
+
+def test_more_tasks_than_a_batch_may_have_are_refused_with_what_to_do(shared: Site) -> None:
+    most = {"n": {"range": [0, 10_000]}, "m": {"range": [0, 10_000]}}
+    assert submit(shared, **SWEEP, parameters=most, cushion=1)["total"] == 100_000_000
+    document = {**SWEEP, "parameters": {**most, "k": {"list": ["a", "b"]}}}
+    assert "Make several batches" in refused(send(shared, document))["detail"]
 
 
 def test_the_largest_lists_are_taken_and_larger_ones_are_sent_as_csv(shared: Site) -> None:
@@ -709,6 +743,36 @@ def test_results_come_a_line_a_task_in_order(site: Site) -> None:
     assert refused(site.get(f"{batch['links']['results']}?after=x"))["field"] == "after"
 
 
+def test_results_go_on_where_no_judicator_could_be_reached(site: Site) -> None:
+    batch = submit(site, tasks=[echo(n) for n in range(150)])
+    clock = FakeClock()
+    with serving(site.judicator) as server:
+        addresses = [server.address]
+        client = RemoteJudicator(lambda: addresses)
+        far = make_app(client, site.settings, clock, FakeIds()).test_client()
+        response = far.get(batch["links"]["results"], base_url=BASE)
+        pieces = response.iter_encoded()
+        lines = next(pieces).splitlines()
+        addresses.clear()
+        reading = Call(lambda: list(pieces))
+        clock.wait_for_waiters()
+        addresses.append(server.address)
+        clock.advance(1.0)
+        lines += b"".join(reading.answer()).splitlines()
+        client.close()
+    assert [json.loads(line)["index"] for line in lines] == list(range(150))
+
+
+def test_a_state_is_told_when_it_changed_and_its_rate_by_and_by() -> None:
+    state = {"counts": {"pending": 1}, "rate": 1.0, "eta": 1.0}
+    slower = {**state, "rate": 0.5, "eta": 2.0}
+    assert news_of(None, state, beating=False).startswith("event: state\n")
+    assert news_of(state, {**state, "counts": {}}, beating=False).startswith("event: state\n")
+    assert news_of(state, slower, beating=False) == ""
+    assert news_of(state, slower, beating=True).startswith("event: state\n")
+    assert news_of(state, state, beating=True) == ": alive\n\n"
+
+
 def test_events_tell_of_each_change_up_to_the_end(site: Site) -> None:
     batch = submit(site, tasks=[echo(0), echo(1)])
     response = site.get(batch["links"]["events"])
@@ -728,7 +792,7 @@ def test_events_tell_of_each_change_up_to_the_end(site: Site) -> None:
     response.close()
 
 
-def _events(pieces: Iterable[bytes]) -> Iterable[Any]:
+def _events(pieces: Iterable[bytes]) -> Iterator[Any]:
     for piece in pieces:
         lines = dict(
             line.split(": ", 1) for line in piece.decode().splitlines() if line and line[0] != ":"
@@ -796,7 +860,7 @@ def test_others_batches_are_not_there(guarded: Site) -> None:
     other = guarded.token("bob", Role.SUBMITTER)
     batch = made(guarded.post(BATCHES, json={"tasks": [echo(0)]}, token=mine))
     for method, path in CALLS:
-        json_ = {"tasks": []} if path == "/tasks" and method == "POST" else None
+        json_: Any = {"tasks": []} if path == "/tasks" and method == "POST" else None
         response = guarded.call(method, batch["links"]["self"] + path, token=other, json=json_)
         refused(response, 404, "not_found")
     response = stream(guarded, [echo(1)], path=batch["links"]["tasks"], token=other)
@@ -836,5 +900,5 @@ def test_a_reader_reads_only(guarded: Site) -> None:
 @pytest.mark.parametrize(("method", "path"), CALLS)
 def test_a_batch_that_is_none_is_404(shared: Site, method: str, path: str) -> None:
     for id_ in ("01ARZ3NDEKTSV4RRFFQ69G5FAV", "x", "..%2F.."):
-        json_ = {"tasks": []} if path == "/tasks" and method == "POST" else None
+        json_: Any = {"tasks": []} if path == "/tasks" and method == "POST" else None
         assert shared.call(method, f"{BATCHES}/{id_}{path}", json=json_).status_code == 404

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -12,14 +14,19 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest
 from werkzeug.test import EnvironBuilder
 
+from accord.core.errors import Invalid
 from accord.delivery.http.requests import (
+    LONGEST_LINE,
     Request,
     WholeRequests,
     check_length,
+    lines_of,
+    open_body,
     parse_fields,
     parse_json,
     restore_query,
 )
+from accord.testing.clock import FakeClock
 
 
 @pytest.mark.parametrize(
@@ -180,3 +187,67 @@ def test_a_chunked_body_that_breaks_off_is_400() -> None:
             raise OSError("unable to receive chunked part")
 
     assert _chunked(Broken())[0] == 400
+
+
+# -- bodies that are read line by line -------------------------------------------------------
+
+
+def _pieces(*pieces: bytes) -> Callable[[], bytes]:
+    left = iter(pieces)
+    return lambda: next(left, b"")
+
+
+def test_lines_are_found_wherever_the_pieces_end() -> None:
+    found = list(lines_of(_pieces(b"a", b"b\n\n c\r", b"\n", b"d\ne")))
+    assert found == [(1, b"ab"), (3, b" c\r"), (4, b"d"), (5, b"e")]
+
+
+def test_a_line_that_never_ends_is_refused_long_before_it_fills_the_memory() -> None:
+    read: list[int] = []
+
+    def endless() -> bytes:
+        read.append(1 << 16)
+        return b"x" * (1 << 16)
+
+    with pytest.raises(Invalid) as raised:
+        list(lines_of(endless))
+    assert raised.value.fields["line"] == 1
+    assert sum(read) <= LONGEST_LINE + (1 << 16)
+
+
+def _opened(stream: io.IOBase, clock: FakeClock) -> AbstractContextManager[Callable[[], bytes]]:
+    environ = EnvironBuilder(method="POST").get_environ()
+    environ |= {"wsgi.input": stream, "CONTENT_LENGTH": str(1 << 40)}
+    return open_body(Request(environ), clock)
+
+
+class _Endless(io.RawIOBase):
+    """A client that sends for ever, a piece a second."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.read_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._clock.advance(1.0)
+        self.read_bytes += len(buffer)
+        return len(buffer)
+
+
+def test_what_nobody_wanted_of_a_body_is_read_for_a_while_and_no_longer() -> None:
+    clock = FakeClock()
+    endless = _Endless(clock)
+    begun = clock.monotonic()
+    with _opened(endless, clock) as read:
+        assert read()
+    assert 5 < clock.monotonic() - begun < 20
+
+
+def test_a_body_that_ends_early_is_400_where_it_is_read_and_nothing_afterwards() -> None:
+    with _opened(io.BytesIO(b"abc"), FakeClock()) as read:
+        assert read() == b"abc"
+        with pytest.raises(BadRequest):
+            read()

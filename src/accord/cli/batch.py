@@ -15,7 +15,7 @@ import typer
 
 from accord.adapters.system import SystemClock
 from accord.cli import templates
-from accord.cli.failure import FAILED, USAGE, Failure, complain
+from accord.cli.failure import FAILED, UNREACHABLE, USAGE, Failure, complain
 from accord.cli.options import (
     BatchId,
     Cpu,
@@ -137,7 +137,10 @@ def submit(
         sweep["template"] = templates.template(template, language, arg or (), stdin, limits(*sizes))
     with connect(url, token) as client:
         batch = _submit(client, file, head, sweep)
-        _tell(batch, json and not wait)
+        if not json:
+            print(batch.id, flush=True)
+        elif not wait:
+            print_json(batch.raw)
         if wait:
             batch = _followed(client, batch.id, quiet)
             if json:
@@ -230,14 +233,11 @@ def _resumable(key: str) -> Iterator[None]:
         complain(f"The stream broke off. {hint}")
         raise
     except Unreachable as error:
-        raise Failure(f"{error.message} {hint}") from error
-
-
-def _tell(batch: Batch, json: bool) -> None:
-    if json:
-        print_json(batch.raw)
-    else:
-        print(batch.id, flush=True)
+        raise Failure(f"{error.message} {hint}", UNREACHABLE) from error
+    except AccordClientError as error:
+        if "batch" not in error.problem:
+            raise
+        raise Failure(f"{error.message} Its key is given by --key {key}.") from error
 
 
 def _followed(client: Client, id_: str, quiet: bool) -> Batch:

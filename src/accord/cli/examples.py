@@ -6,71 +6,43 @@ keeps serving.
 
 from __future__ import annotations
 
-import io
+import datetime
 import socket
 import sys
 import threading
-import tomllib
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from accord.cli.failure import Failure
+from accord.cli.example_files import AnyExample, BatchExample, Example, load_examples
 from accord.cli.options import Data
 from accord.cli.output import amount, duration, print_table
-from accord.client import Client, Task
+from accord.client import Batch, Client, Task
 
 LONGEST = 120.0
 """Seconds that an example may take, waiting included."""
-
-
-class Expect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How an example must end."""
-
-    status: str
-    verdict: str
-    first_line: str | None = None
-
-
-class Example(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An ``example.toml``; see the README beside the examples."""
-
-    title: str
-    expect: Expect
-    language: str | None = None
-    source: str | None = None
-    archive: tuple[str, ...] = ()
-    compile: str | tuple[str, ...] | None = None
-    execute: str | tuple[str, ...] | None = None
-    stdin: str | None = None
-    limits: dict[str, float | int] = {}
+LONGEST_BATCH = 600.0
+"""The same, for a batch of many tasks."""
+_COLUMNS = ("", "example", "status", "verdict", "time", "memory", "first line of output")
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an example."""
+    """What became of an example, as the table shows it."""
 
     name: str
-    example: Example
-    task: Task
-
-    @property
-    def first_line(self) -> str:
-        """Of its output, or of the compiler's where there is none."""
-        shown = self.task.stdout or self.task.compile_stderr or self.task.stderr
-        return shown.splitlines()[0] if shown else ""
-
-    @property
-    def as_expected(self) -> bool:
-        """Whether it ended as it must."""
-        wanted = self.example.expect
-        return (self.task.status, self.task.verdict) == (
-            wanted.status,
-            wanted.verdict,
-        ) and wanted.first_line in (None, self.first_line)
+    as_expected: bool
+    wanted: str
+    """In words, for who has to find out why it is not so."""
+    status: str
+    verdict: str
+    seconds: float | None
+    memory: int | None = None
+    first_line: str = ""
+    page: str = ""
+    """Where on the site its result is worth a look."""
 
 
 def examples(
@@ -128,79 +100,128 @@ def _say(sentence: str) -> None:
     print(f"{sentence}.", file=sys.stderr, flush=True)
 
 
-def load_examples(folder: Path) -> dict[str, Example]:
-    """The examples below ``folder``, by name. Raises Failure, naming the file to correct."""
-    found: dict[str, Example] = {}
-    for path in sorted(folder.glob("*/example.toml")):
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-            found[path.parent.name] = msgspec.convert(document, Example)
-        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-            raise Failure(f"{path}: {error}") from error
-    if not found:
-        raise Failure(f"There are no examples in {folder}.")
-    return found
-
-
-def _run(url: str, folder: Path, found: dict[str, Example], ended: threading.Event) -> int:
+def _run(url: str, folder: Path, found: Mapping[str, AnyExample], ended: threading.Event) -> int:
     """Run them all and print the table; the exit code."""
     with Client(url) as client:
-        waiting = {
-            name: submit(client, folder / name, name, example) for name, example in found.items()
-        }
-        outcomes = []
-        for name, task in waiting.items():
+        waiting = [begin(client, folder / name, name, found[name]) for name in _order(found)]
+        outcomes: list[Outcome] = []
+        for wait in waiting:
             if ended.is_set():
                 return 1
-            done = client.wait(task.id, LONGEST)
-            outcomes.append(Outcome(name=name, example=found[name], task=done))
-            _say(f"{len(outcomes)}/{len(found)} {name}: {done.status}")
-    _print(outcomes)
+            outcomes.append(wait())
+            _say(f"{len(outcomes)}/{len(found)} {outcomes[-1].name}: {outcomes[-1].status}")
+    _print(url, outcomes)
     wrong = [outcome for outcome in outcomes if not outcome.as_expected]
     for outcome in wrong:
-        wanted = outcome.example.expect
-        line = f", first line {wanted.first_line!r}" if wanted.first_line is not None else ""
-        _say(f"{outcome.name} should have ended as {wanted.status}, {wanted.verdict}{line}")
+        _say(f"{outcome.name} should have ended as {outcome.wanted}")
     return 1 if wrong else 0
 
 
-def submit(client: Client, folder: Path, name: str, example: Example) -> Task:
-    """Submit one example."""
-    fields: dict[str, Any] = {"language": example.language, "limits": example.limits}
-    if example.source:
-        fields["source"] = (folder / example.source).read_bytes()
-    if example.archive:
-        fields["archive"] = zipped(folder, example.archive)
-    if example.stdin:
-        fields["stdin"] = (folder / example.stdin).read_bytes()
-    return client.submit(compile=example.compile, execute=example.execute, name=name, **fields)
+def _order(found: Mapping[str, AnyExample]) -> list[str]:
+    """Batches last: what comes after their many tasks would wait for all of them."""
+    return sorted(found, key=lambda name: (isinstance(found[name], BatchExample), name))
 
 
-def zipped(folder: Path, names: Sequence[str]) -> bytes:
-    """Those files as a zip."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in names:
-            archive.write(folder / name, name)
-    return packed.getvalue()
+def begin(client: Client, folder: Path, name: str, example: AnyExample) -> Callable[[], Outcome]:
+    """Submit an example; what is returned waits for its end."""
+    if isinstance(example, BatchExample):
+        batch = client.create_batch(name=name, **example.batch.asked(folder))
+        return lambda: of_batch(client, example, client.wait_batch(batch.id, LONGEST_BATCH))
+    task = client.submit(name=name, **example.asked(folder))
+    return lambda: of_task(example, client.wait(task.id, LONGEST))
 
 
-def _print(outcomes: Sequence[Outcome]) -> None:
-    columns = ("", "example", "status", "verdict", "time", "memory", "first line of output")
+def of_task(example: Example, task: Task) -> Outcome:
+    """What a done task means for its example."""
+    wanted, line = example.expect, _first_line(task)
+    ended = (task.status, task.verdict) == (wanted.status, wanted.verdict)
+    return Outcome(
+        name=task.name,
+        as_expected=ended and wanted.first_line in (None, line),
+        wanted=f"{wanted.status}, {wanted.verdict}{_with_line(wanted.first_line)}",
+        status=task.status,
+        verdict=task.verdict or task.reason or "",
+        seconds=task.wall_time,
+        memory=task.peak_memory,
+        first_line=line,
+    )
+
+
+def of_batch(client: Client, example: BatchExample, batch: Batch) -> Outcome:
+    """What a done batch means for its example: its finishing task counts as well."""
+    wanted, finish = example.expect, client.get(batch.finish_task) if batch.finish_task else None
+    line = _first_line(finish) if finish else ""
+    kept = {str(file["name"]) for file in finish.outputs} if finish else set()
+    ended = (batch.status, batch.counts, batch.finish_status) == (
+        wanted.status,
+        wanted.counts,
+        wanted.finish,
+    )
+    whole = kept >= {f"outputs/{name}" for name in wanted.kept}
+    return Outcome(
+        name=batch.name,
+        as_expected=ended and whole and wanted.first_line in (None, line),
+        wanted=f"{wanted.status}, {_counted(wanted.counts)}, its finishing task as {wanted.finish} "
+        f"with {', '.join(wanted.kept)}{_with_line(wanted.first_line)}",
+        status=batch.status,
+        verdict=_counted(batch.counts),
+        seconds=_between(batch.created, batch.done_time),
+        first_line=line,
+        page=f"/batches/{batch.id}",
+    )
+
+
+def _first_line(task: Task) -> str:
+    """Of its output, or of the compiler's where there is none."""
+    shown = task.stdout or task.compile_stderr or task.stderr
+    return shown.splitlines()[0] if shown else ""
+
+
+def _with_line(line: str | None) -> str:
+    return f", first line {line!r}" if line is not None else ""
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """Statuses with their numbers, for people.
+
+    >>> _counted({"success": 63, "failed": 1})
+    '63 success, 1 failed'
+    """
+    return ", ".join(f"{number} {status}" for status, number in counts.items())
+
+
+def _between(begin: str, end: str) -> float | None:
+    """Seconds from one ISO time to another; None where the other has not come.
+
+    >>> _between("2026-01-31T12:00:00.500000Z", "2026-01-31T12:00:03.000000Z")
+    2.5
+    """
+    if not end:
+        return None
+    first, last = (datetime.datetime.fromisoformat(time) for time in (begin, end))
+    return (last - first).total_seconds()
+
+
+def _print(url: str, outcomes: Sequence[Outcome]) -> None:
     rows = [
         (
             "✓" if outcome.as_expected else "✗",
             outcome.name,
-            outcome.task.status,
-            outcome.task.verdict or outcome.task.reason or "",
-            duration(outcome.task.wall_time),
-            amount(outcome.task.peak_memory),
+            outcome.status,
+            outcome.verdict,
+            duration(outcome.seconds),
+            amount(outcome.memory),
             outcome.first_line[:60],
         )
         for outcome in outcomes
     ]
     print()
-    print_table(columns, rows)
+    print_table(_COLUMNS, rows)
+    pages = [outcome for outcome in outcomes if outcome.page]
+    if pages:
+        print()
+    for outcome in pages:
+        print(f"What {outcome.name} made is at {url}{outcome.page}")
 
 
 def _keep_serving(ended: threading.Event) -> None:

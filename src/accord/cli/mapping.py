@@ -57,6 +57,8 @@ BROKEN = 255
 SHORTEST_WAIT = 0.05
 LONGEST_WAIT = 1.0
 """Seconds for which the oldest job is waited for before the others are looked at."""
+INPUT_WAIT = 0.25
+"""Seconds for which it is waited for where arguments may come meanwhile."""
 WAIT_PER_JOB = 0.0005
 """Seconds more, for each job in flight."""
 PATIENCE = 15.0
@@ -352,7 +354,8 @@ class Flight:
             batch = self._client.wait_batch(batch.id, PATIENCE)
         except (AccordClientError, TimeoutError) as error:
             return f"jobs may still run: {error}"
-        return f"cancelled batch {batch.id}; {batch.ended - batch.counts.get('cancelled', 0)} jobs had ended"
+        before = batch.ended - batch.counts.get("cancelled", 0)
+        return f"cancelled batch {batch.id}; jobs that had ended before: {before}"
 
 
 # -- what comes of them ----------------------------------------------------------------------
@@ -453,11 +456,11 @@ class Course:
             for ended in self._flight.landed(self._patience(source)):
                 self._take(ended)
                 shown.show(self.state(source))
-                if self._halted and self._halt is Halt.NOW:
-                    return self._stop()
+            if self._halted and self._halt is Halt.NOW:
+                return self._stop()
             shown.show(self.state(source))
         self._flight.close()
-        return self._writer.failed
+        return self.failed
 
     def _begin(self, source: Arguments) -> None:
         """A portion of jobs, where there is room for one; waits for one where none is in flight."""
@@ -474,7 +477,7 @@ class Course:
         """
         if source.over or self._halted or self._window - len(self._flight) < self._portion:
             return LONGEST_WAIT
-        return 0.0 if source.ready else SHORTEST_WAIT
+        return 0.0 if source.ready else INPUT_WAIT
 
     def _take(self, ended: Ended) -> None:
         if not self._keep_order:
@@ -490,7 +493,7 @@ class Course:
         complain(f"a job failed; {self._flight.cancel()}")
         for number in sorted(self._kept):
             self._writer.write(self._kept.pop(number))
-        return self._writer.failed
+        return self.failed
 
     def state(self, source: Arguments) -> State:
         """How far all is."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 LINE_PAUSE = 10.0
 """Seconds that lie between two plain lines at least."""
-LINE_STEP = 0.1
-"""The part of all that must have ended between two plain lines."""
+LINE_STEPS = 10
+"""Plain lines that come at most between the first and the last."""
 _REDRAW = 0.1
 
 
@@ -105,8 +105,9 @@ class Lines(Silent):
 
     def _due(self, state: State, last: State) -> bool:
         waited = self._clock.monotonic() - self._written_at >= LINE_PAUSE
-        moved = state.part - last.part >= LINE_STEP if state.whole else state.ended > last.ended
-        return waited and moved
+        moved = state.ended - last.ended
+        far = moved * LINE_STEPS >= state.total if state.whole else moved > 0
+        return waited and far
 
     def end(self, state: State | None) -> None:
         """Write the last line, unless it is what was written last."""
@@ -198,7 +199,7 @@ class Bar:
         """In the bar's place a line stays."""
         self._progress.stop()
         if state is not None:
-            print(line(state), file=sys.stderr, flush=True)
+            print("\n" * self._open_line + line(state), file=sys.stderr, flush=True)
 
 
 def _bar() -> Progress:

@@ -12,7 +12,13 @@ class AccordClientError(Exception):
     retry: ClassVar[bool] = False
 
     def __init__(
-        self, message: str, *, code: str = "", status: int = 0, field: str | None = None
+        self,
+        message: str,
+        *,
+        code: str = "",
+        status: int = 0,
+        field: str | None = None,
+        problem: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -21,6 +27,8 @@ class AccordClientError(Exception):
         """The HTTP status, 0 where there was no answer."""
         self.field = field
         """The field of the request that must be changed, where one is to blame."""
+        self.problem = problem or {}
+        """The whole problem document; of a stream it says what of it arrived."""
 
 
 class Unreachable(AccordClientError):
@@ -100,4 +108,5 @@ def from_problem(status: int, problem: Mapping[str, Any]) -> AccordClientError:
     cls = _BY_CODE.get(code) or _BY_STATUS.get(status, AccordClientError)
     message = str(problem.get("detail") or problem.get("title") or f"HTTP status {status}")
     field = problem.get("field")
-    return cls(message, code=code, status=status, field=str(field) if field else None)
+    field = str(field) if field else None
+    return cls(message, code=code, status=status, field=field, problem=problem)

@@ -6,6 +6,7 @@ Few distinct sets of requirements exist however many tasks wait, so executors ar
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Collection
 
@@ -35,12 +36,18 @@ class RequirementClass(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         """The class as text; equal classes have equal keys."""
-        return json.dumps(msgspec.to_builtins(self), sort_keys=True, separators=(",", ":"))
+        return _spelled(self)
 
     @staticmethod
     def parse(key: str) -> RequirementClass:
         """The class that a key spells."""
         return msgspec.json.decode(key, type=RequirementClass)
+
+
+@functools.lru_cache(maxsize=4096)
+def _spelled(needs: RequirementClass) -> str:
+    """Few classes exist, and every write of a task asks for its own."""
+    return json.dumps(msgspec.to_builtins(needs), sort_keys=True, separators=(",", ":"))
 
 
 def requirement_class(task: Task) -> RequirementClass:

@@ -1,11 +1,12 @@
-"""Small values for the conformance suites: tasks, replicas and executors in any state."""
+"""Small values for the conformance suites: tasks, batches, replicas and executors in any state."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from accord.core.batch import Batch, BatchSource
 from accord.core.executor import Executor, ExecutorInfo, Isolation
-from accord.core.ids import ExecutorName, SessionId, TaskId, UserName
+from accord.core.ids import BatchId, ExecutorName, SessionId, TaskId, UserName, member
 from accord.core.limits import EXECUTE_DEFAULTS
 from accord.core.replica import (
     Outcome,
@@ -26,12 +27,32 @@ def task_id(number: int) -> TaskId:
     return TaskId(f"01H{number:023d}")
 
 
+def batch_id(number: int) -> BatchId:
+    """Batch ids that sort as their numbers do, after all of ``task_id``."""
+    return BatchId(f"01K{number:016d}0000000")
+
+
+def batch(number: int = 1, **changes: Any) -> Batch:
+    """The batch of that number, which still receives tasks."""
+    fields: dict[str, Any] = {
+        "id": batch_id(number),
+        "user": UserName("alice"),
+        "source": BatchSource.LIST,
+        "created": START + number,
+        "changed": START + number,
+    }
+    return Batch(**fields | changes)
+
+
 def task(number: int = 1, **changes: Any) -> Task:
-    """The task of that number, with one replica ready to be sent. ``language`` may be given."""
+    """The task of that number, with one replica ready to be sent. ``language`` may be given. One
+    of a batch has the id of that place in it.
+    """
     language = changes.pop("language", None)
     step = Step(command=("/bin/echo", "hello"), limits=EXECUTE_DEFAULTS)
+    of = changes.get("batch")
     fields: dict[str, Any] = {
-        "id": task_id(number),
+        "id": member(of, number) if of else task_id(number),
         "user": UserName("alice"),
         "spec": Spec(execute=step, language=language),
         "add_time": START + number,

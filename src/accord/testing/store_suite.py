@@ -2,6 +2,7 @@
 
 Subclass ``StoreSuite``, say in ``open_store`` how a new, empty store is made, and let pytest
 collect the subclass. ``DurableStoreSuite`` adds what holds for stores that outlive the process.
+What is promised of batches has a module of its own, ``batch_store_suite``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from accord.core.task import Stage, Task
 from accord.core.user import Role, Token, User
 from accord.ports.clock import Clock
 from accord.ports.store import Chunk, Feed, Notice, Running, Store
+from accord.testing.batch_store_suite import BatchStoreSuite
 from accord.testing.clock import FakeClock
 from accord.testing.samples import START, ended, executor, running, succeeded, task, task_id
 from accord.testing.together import in_background, together
@@ -46,11 +48,8 @@ def ids(found: list[Task]) -> list[TaskId]:
     return [item.id for item in found]
 
 
-class StoreSuite:
+class StoreSuite(BatchStoreSuite):
     """See the module's docstring."""
-
-    clock: FakeClock
-    store: Store
 
     def open_store(self, clock: Clock, feed_capacity: int) -> Store:
         """A new, empty store."""

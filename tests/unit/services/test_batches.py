@@ -115,7 +115,7 @@ def test_a_generator_that_is_killed_at_random_makes_no_task_twice_and_leaves_non
     batch = world.judicator.create_batch(sweep)
     world.store.chance = random.Random(seed)
     machine = world.machine()
-    ran: list[tuple[Any, ...]] = []
+    ran: list[Any] = []
     while world.judicator.batch(batch.id).batch.done is None:
         world.new_judicator()  # a process that knows nothing but what was stored
         machine = world.machine(session=f"s{len(ran)}")

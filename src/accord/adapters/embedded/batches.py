@@ -18,11 +18,17 @@ from accord.core.status import OPEN, Status
 
 Row = tuple[Batch, Counters]
 
-_COLUMNS = "document, counters"
-GET = f"SELECT {_COLUMNS} FROM batches WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+_ROW = "SELECT b.document, c.document"
+GET = (
+    f"{_ROW} FROM json_each(?) AS wanted "
+    "CROSS JOIN batches AS b INDEXED BY batches_id ON b.id = wanted.value "
+    "CROSS JOIN counters AS c ON c.batch = b.id ORDER BY wanted.key"
+)
 DUE = (
-    f"SELECT {_COLUMNS} FROM batches INDEXED BY batches_due "
-    "WHERE (open <= open_mark OR waiting <= waiting_mark) AND id > ? ORDER BY id LIMIT ?"
+    f"{_ROW} FROM counters AS c INDEXED BY counters_due "
+    "CROSS JOIN batches AS b INDEXED BY batches_id ON b.id = c.batch "
+    "WHERE (c.open <= c.open_mark OR c.waiting <= c.waiting_mark) AND c.batch > ? "
+    "ORDER BY c.batch LIMIT ?"
 )
 STALE = (
     "SELECT document FROM batches INDEXED BY batches_silent "
@@ -30,11 +36,15 @@ STALE = (
 )
 BY_KEY = "SELECT document FROM batches WHERE user = ? AND key = ? AND key IS NOT NULL"
 BY_ID = "SELECT document FROM batches WHERE id = ?"
-COUNTERS = "SELECT counters FROM batches WHERE id = ?"
-BLOBS = "SELECT blobs FROM batches WHERE blobs IS NOT NULL"
+COUNTERS = "SELECT document FROM counters WHERE batch = ?"
+BLOBS = "SELECT blobs FROM batches INDEXED BY batches_blobs WHERE blobs IS NOT NULL"
 RECOUNT = (
     "SELECT status, count(*) FROM tasks INDEXED BY tasks_batch_status "
     "WHERE batch = ? AND batch IS NOT NULL GROUP BY status"
+)
+COUNTED = (
+    "SELECT EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_batch "
+    "WHERE batch = ? AND batch IS NOT NULL)"
 )
 TASKS = (
     "SELECT document FROM tasks INDEXED BY tasks_batch "
@@ -85,8 +95,7 @@ def write(db: sqlite3.Connection, fold: Fold, now: float) -> list[BatchId]:
     )
     touched: dict[str, dict[Status, int]] = {}
     for (batch, status), number in fold.batches.items():
-        if number:
-            touched.setdefault(batch, {})[Status(status)] = number
+        touched.setdefault(batch, {})[Status(status)] = number
     return [
         BatchId(batch)
         for batch, deltas in touched.items()
@@ -97,20 +106,27 @@ def write(db: sqlite3.Connection, fold: Fold, now: float) -> list[BatchId]:
 def _count(
     db: sqlite3.Connection, batch: str, deltas: dict[Status, int], ended: int, now: float
 ) -> bool:
+    before = _counters(db, batch)
+    return before is not None and _store_counters(db, batch, before.changed(deltas, ended, now))
+
+
+def _counters(db: sqlite3.Connection, batch: str) -> Counters | None:
     row = db.execute(COUNTERS, (batch,)).fetchone()
-    if row is None:
-        return False
-    return _store_counters(db, batch, decode(row[0], Counters).changed(deltas, ended, now))
+    return None if row is None else decode(row[0], Counters)
 
 
 def _store_counters(db: sqlite3.Connection, batch: str, counters: Counters) -> bool:
     """Store them; whether the batch is due by them."""
     rows = db.execute(
-        "UPDATE batches SET open = ?, waiting = ?, counters = ? WHERE id = ? "
+        "UPDATE counters SET open = ?, waiting = ?, document = ? WHERE batch = ? "
         "RETURNING open <= open_mark OR waiting <= waiting_mark",
         (counters.open, counters.waiting, encode(counters), batch),
     ).fetchall()
     return bool(rows and rows[0][0])
+
+
+def _counted_anew(db: sqlite3.Connection, batch: str) -> dict[Status, int]:
+    return {Status(status): number for status, number in db.execute(RECOUNT, (batch,))}
 
 
 # -- documents -------------------------------------------------------------------------------
@@ -119,9 +135,9 @@ def _store_counters(db: sqlite3.Connection, batch: str, counters: Counters) -> b
 def put(db: sqlite3.Connection, batch: Batch) -> Batch:
     """Store a new one, or answer with the one that holds its id or key."""
     cursor = db.execute(
-        "INSERT INTO batches (id, user, key, name, labels, created, open, waiting, counters, "
-        "version, live, silent_since, open_mark, waiting_mark, blobs, document) "
-        "VALUES (?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO batches (id, user, key, name, labels, created, "
+        "version, live, silent_since, blobs, document) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (
             batch.id,
             batch.user,
@@ -129,11 +145,11 @@ def put(db: sqlite3.Connection, batch: Batch) -> Batch:
             batch.name.casefold(),
             _json(batch.labels),
             batch.created,
-            encode(Counters()),
             *_changing(batch),
         ),
     )
     if cursor.rowcount:
+        _begin_counting(db, batch)
         return batch
     found = db.execute(BY_ID, (batch.id,)).fetchone()
     if found is None:
@@ -141,15 +157,22 @@ def put(db: sqlite3.Connection, batch: Batch) -> Batch:
     return decode(found[0], Batch)
 
 
-def _changing(batch: Batch) -> tuple[object, ...]:
+def _begin_counting(db: sqlite3.Connection, batch: Batch) -> None:
+    counters = Counters(counts=_counted_anew(db, batch.id))
     marks = marks_of(batch)
+    db.execute(
+        "INSERT INTO counters (batch, open, waiting, open_mark, waiting_mark, document) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (batch.id, counters.open, counters.waiting, marks.open, marks.waiting, encode(counters)),
+    )
+
+
+def _changing(batch: Batch) -> tuple[object, ...]:
     silent = batch.changed if batch.closed is None and not batch.stays_open else None
     return (
         batch.version,
         batch.done is None,
         silent,
-        marks.open,
-        marks.waiting,
         _json(sorted(batch_blobs(batch))),
         encode(batch),
     )
@@ -163,11 +186,18 @@ def replace(db: sqlite3.Connection, batch: Batch) -> bool:
     """Compare and set."""
     after = msgspec.structs.replace(batch, version=batch.version + 1)
     cursor = db.execute(
-        "UPDATE batches SET version = ?, live = ?, silent_since = ?, open_mark = ?, "
-        "waiting_mark = ?, blobs = ?, document = ? WHERE id = ? AND version = ?",
+        "UPDATE batches SET version = ?, live = ?, silent_since = ?, blobs = ?, document = ? "
+        "WHERE id = ? AND version = ?",
         (*_changing(after), batch.id, batch.version),
     )
-    return cursor.rowcount == 1
+    if not cursor.rowcount:
+        return False
+    marks = marks_of(after)
+    db.execute(
+        "UPDATE counters SET open_mark = ?, waiting_mark = ? WHERE batch = ?",
+        (marks.open, marks.waiting, batch.id),
+    )
+    return True
 
 
 def rows(db: sqlite3.Connection, query: str, *values: object) -> list[Row]:
@@ -178,31 +208,40 @@ def rows(db: sqlite3.Connection, query: str, *values: object) -> list[Row]:
 
 def search(query: BatchQuery) -> tuple[str, list[object]]:
     """The query for a page of batches, newest first."""
-    index, where, values = "", ["1"], []
-    conditions: list[tuple[bool, str, list[object]]] = [
-        (query.user is not None, "user = ?", [query.user]),
-        (query.cursor is not None, "id < ?", [query.cursor]),
-        (query.live is not None, "live = ?", [query.live]),
-        (query.since is not None, "created >= ?", [query.since]),
-        (query.until is not None, "created < ?", [query.until]),
-        (
-            bool(query.text),
-            "(instr(name, ?) > 0 OR substr(id, 1, length(?)) = ?)",
-            [query.text.casefold(), query.text.upper(), query.text.upper()],
-        ),
-    ]
-    conditions += [
-        (True, "(SELECT value FROM json_each(labels) WHERE key = ?) = ?", [key, value])
-        for key, value in query.labels.items()
-    ]
-    for asked, condition, bound in conditions:
+    index, where, values = _walk(query)
+    for asked, condition, bound in _filters(query):
         if asked:
             where.append(condition)
             values += bound
+    return (
+        f"{_ROW} FROM batches AS b INDEXED BY {index} "
+        "CROSS JOIN counters AS c ON c.batch = b.id "
+        f"WHERE {' AND '.join(where) or '1'} ORDER BY b.id DESC LIMIT ?",
+        [*values, query.limit],
+    )
+
+
+def _walk(query: BatchQuery) -> tuple[str, list[str], list[object]]:
+    """The index to walk, with its condition: a user has few batches, and few are live."""
     if query.user is not None:
-        index = "INDEXED BY batches_user"
-    text = f"SELECT {_COLUMNS} FROM batches {index} WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"
-    return text, [*values, query.limit]
+        return "batches_user", ["b.user = ?"], [query.user]
+    return ("batches_live", ["b.live"], []) if query.live else ("batches_id", [], [])
+
+
+def _filters(query: BatchQuery) -> Iterator[tuple[bool, str, list[object]]]:
+    """Conditions: whether they are asked for, and their values."""
+    yield query.cursor is not None, "b.id < ?", [query.cursor]
+    yield query.live is not None, "b.live = ?", [query.live]
+    yield query.since is not None, "b.created >= ?", [query.since]
+    yield query.until is not None, "b.created < ?", [query.until]
+    text = query.text.upper()
+    yield (
+        bool(text),
+        "(instr(b.name, ?) > 0 OR substr(b.id, 1, length(?)) = ?)",
+        [query.text.casefold(), text, text],
+    )
+    for key, value in query.labels.items():
+        yield True, "(SELECT value FROM json_each(b.labels) WHERE key = ?) = ?", [key, value]
 
 
 # -- their tasks -----------------------------------------------------------------------------
@@ -226,11 +265,10 @@ def tasks(
 
 def recount(db: sqlite3.Connection, batch: BatchId) -> bool:
     """Count anew; whether the counters were wrong. Within a write, so nothing changes meanwhile."""
-    row = db.execute(COUNTERS, (batch,)).fetchone()
-    if row is None:
+    before = _counters(db, batch)
+    if before is None:
         return False
-    before = decode(row[0], Counters)
-    counts = {Status(status): number for status, number in db.execute(RECOUNT, (batch,))}
+    counts = _counted_anew(db, batch)
     if counts == before.counts:
         return False
     _store_counters(db, batch, msgspec.structs.replace(before, counts=counts))
@@ -239,9 +277,9 @@ def recount(db: sqlite3.Connection, batch: BatchId) -> bool:
 
 def remove(db: sqlite3.Connection, batch: BatchId) -> bool:
     """Remove a batch that no task counts in; whether it was there."""
-    row = db.execute(COUNTERS, (batch,)).fetchone()
-    if row is None or decode(row[0], Counters).counts:
+    if db.execute(COUNTED, (batch,)).fetchone()[0]:
         return False
+    db.execute("DELETE FROM counters WHERE batch = ?", (batch,))
     return db.execute("DELETE FROM batches WHERE id = ?", (batch,)).rowcount == 1
 
 

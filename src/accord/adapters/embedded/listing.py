@@ -69,10 +69,12 @@ def page_of(walk: Walk, query: Query) -> tuple[str, tuple[object, ...]]:
     order = "ASC" if query.oldest_first else "DESC"
     if query.cursor is not None:
         walk = walk.narrowed(f"{walk.order} {'>' if query.oldest_first else '<'} ?", query.cursor)
-    place = "t.id" if walk.order != "t.wall" else "t.wall, t.id"
+    slowest = walk.order == "t.wall"
+    place = "t.wall, t.id" if slowest else "t.id"
+    by = f"t.wall {order}, t.id" if slowest else walk.order
     return (
         f"SELECT {place}, t.summary FROM {walk.rows} WHERE {walk.condition} "
-        f"ORDER BY {walk.order} {order} LIMIT ?",
+        f"ORDER BY {by} {order} LIMIT ?",
         (*walk.values, query.limit + 1),
     )
 

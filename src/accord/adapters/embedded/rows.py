@@ -156,9 +156,9 @@ def update(
     """
     stored = _stored(db, [row[0] for rows, _ in calls for row in rows])
     fold = Fold()
-    winners: list[Values] = []
+    winners: dict[Any, Values] = {}  # of one that wins twice, the last is what is to be stored
     won = [[_wins(row, stored, winners, fold) for row in rows] for rows, _ in calls]
-    for portion in _portions(winners):
+    for portion in _portions([*winners.values()]):
         db.execute(_replacement(len(portion)), _flat(portion))
     due = write(db, fold, max(now for _, now in calls))
     return [Written(one, due) for one in won]
@@ -177,7 +177,9 @@ def _stored(db: sqlite3.Connection, ids: Sequence[Any]) -> dict[Any, list[Any]]:
     return found
 
 
-def _wins(row: Values, stored: dict[Any, list[Any]], winners: list[Values], fold: Fold) -> bool:
+def _wins(
+    row: Values, stored: dict[Any, list[Any]], winners: dict[Any, Values], fold: Fold
+) -> bool:
     there = stored.get(row[0])
     if there is None or row[1] != there[0] + 1:
         return False
@@ -186,7 +188,7 @@ def _wins(row: Values, stored: dict[Any, list[Any]], winners: list[Values], fold
         fold.leave(row[_USER], status, batch)
         _entered(fold, row, status)
     stored[row[0]] = [row[1], row[_STATUS], row[_BATCH]]
-    winners.append(row[: len(_CHANGING)])
+    winners[row[0]] = row[: len(_CHANGING)]
     return True
 
 

@@ -14,7 +14,7 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -252,16 +252,15 @@ class SqliteStore:
 
     def recount(self, batch: BatchId) -> bool:
         """Count the batch's tasks anew; whether its counters were wrong."""
-        return self._writer.do(lambda db: batches.recount(db, batch))
+        return self._writer.do(lambda db: batches.recount(db, batch), self._tell_if(batch))
 
     def purge_batch(self, id_: BatchId) -> bool:
         """Remove a batch that no task counts in; whether it was there."""
+        return self._writer.do(lambda db: batches.remove(db, id_), self._tell_if(id_))
 
-        def after(gone: bool) -> None:  # noqa: FBT001  # as the writer calls it
-            if gone:
-                self._feeds.tell([Notice(batch=id_)])
-
-        return self._writer.do(lambda db: batches.remove(db, id_), after)
+    def _tell_if(self, batch: BatchId) -> Callable[[bool], None]:
+        """Tell of a batch if something was done about it."""
+        return lambda done: self._feeds.tell([Notice(batch=batch)] if done else [])
 
     def feed(self) -> Feed:
         """A new subscription to the writes of this process."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from accord.core.batch import Batch, BatchQuery, Counters, Marks, marks_of
+from accord.core.batch import Batch, BatchQuery, Counters, marks_of
 from accord.core.ids import BatchId, UserName
 from accord.core.index import Index
 from accord.core.status import Status
@@ -24,13 +24,20 @@ class Folding:
 
     def count(self, before: Index | None, after: Index | None) -> None:
         """A task was so, and is so now."""
-        if before is not None and before.batch is not None:
-            self.deltas[before.batch, before.status] -= 1
-        if after is None or after.batch is None:
+        was, is_ = _counted(before), _counted(after)
+        if was == is_:
             return
-        self.deltas[after.batch, after.status] += 1
-        if after.status.done and not (before is not None and before.status.done):
-            self.ended[after.batch] += 1
+        if was is not None:
+            self.deltas[was] -= 1
+        if is_ is not None:
+            self.deltas[is_] += 1
+        if is_ is not None and is_[1].done and not (before is not None and before.status.done):
+            self.ended[is_[0]] += 1
+
+
+def _counted(index: Index | None) -> Delta | None:
+    """Where a task counts."""
+    return None if index is None or index.batch is None else (index.batch, index.status)
 
 
 class Batches:
@@ -42,15 +49,17 @@ class Batches:
         self._keys: dict[tuple[UserName, str], BatchId] = {}
         self._due: set[BatchId] = set()
 
-    def put(self, batch: Batch) -> Batch:
-        """Store a new one, or answer with the one that holds its id or key."""
+    def put(self, batch: Batch, counts: dict[Status, int]) -> Batch:
+        """Store a new one with the counts of its tasks, or answer with the one that holds its id
+        or key.
+        """
         there = batch.id if batch.id in self._by_id else None
         if there is None and batch.key is not None:
             there = self._keys.get((batch.user, batch.key))
         if there is not None:
             return self._by_id[there]
         self._by_id[batch.id] = batch
-        self._counters.setdefault(batch.id, Counters())
+        self._counters[batch.id] = Counters(counts=counts)
         if batch.key is not None:
             self._keys[batch.user, batch.key] = batch.id
         self._mark(batch.id)
@@ -69,18 +78,16 @@ class Batches:
         """Take in what a commit changed; which of these batches are due now."""
         touched: dict[BatchId, dict[Status, int]] = {}
         for (batch, status), number in folding.deltas.items():
-            if number:
+            if batch in self._by_id:
                 touched.setdefault(batch, {})[status] = number
         for batch, deltas in touched.items():
-            before = self._counters.get(batch, Counters())
-            self._counters[batch] = before.changed(deltas, folding.ended[batch], now)
+            ended = folding.ended[batch]
+            self._counters[batch] = self._counters[batch].changed(deltas, ended, now)
             self._mark(batch)
         return [batch for batch in touched if batch in self._due]
 
     def _mark(self, id_: BatchId) -> None:
-        batch = self._by_id.get(id_)
-        marks = marks_of(batch) if batch else Marks()
-        counters = self._counters[id_]
+        marks, counters = marks_of(self._by_id[id_]), self._counters[id_]
         if counters.open <= marks.open or counters.waiting <= marks.waiting:
             self._due.add(id_)
         else:
@@ -95,13 +102,13 @@ class Batches:
         return sorted(i for i in self._due if after is None or i > after)
 
     def stale(self, before: float) -> list[Batch]:
-        """Those whose submission is silent."""
-        found = (self._by_id[i] for i in sorted(self._by_id))
-        return [
+        """Those whose submission is silent, for the longest time first."""
+        found = [
             batch
-            for batch in found
+            for batch in self._by_id.values()
             if batch.closed is None and not batch.stays_open and batch.changed < before
         ]
+        return sorted(found, key=lambda batch: (batch.changed, batch.id))
 
     def search(self, query: BatchQuery) -> Iterator[BatchId]:
         """Those that match, newest first."""
@@ -120,10 +127,10 @@ class Batches:
 
     def remove(self, id_: BatchId) -> bool:
         """Remove one that no task counts in; whether it was there."""
-        batch = self._by_id.get(id_)
-        if batch is None or self._counters[id_].counts:
+        batch = self._by_id.pop(id_, None)
+        if batch is None:
             return False
-        del self._by_id[id_], self._counters[id_]
+        del self._counters[id_]
         self._due.discard(id_)
         if batch.key is not None:
             del self._keys[batch.user, batch.key]

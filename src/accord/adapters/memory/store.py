@@ -242,7 +242,7 @@ class MemoryStore:
             items=items,
             total=min(len(matching), TOTAL_CEILING),
             more_than_total=len(matching) > TOTAL_CEILING,
-            next=items[-1].id if len(rest) > query.limit else None,
+            next=items[-1].id if len(rest) > query.limit and not query.slowest_first else None,
         )
 
     def _among(self, query: Query) -> Sequence[TaskId]:
@@ -314,7 +314,7 @@ class MemoryStore:
     def put_batch(self, batch: Batch) -> Batch:
         """Store a new batch, or answer with the one that holds its id or key."""
         with self._lock:
-            there = self._batches.put(batch)
+            there = self._batches.put(batch, self._counted(batch.id))
             if there is batch:
                 self._feeds.tell([Notice(batch=batch.id)])
             return there
@@ -326,10 +326,10 @@ class MemoryStore:
             if not self._batches.replace(batch):
                 return False
             with self._commit() as commit:
-                commit.notices.append(Notice(batch=batch.id))
                 for task, index in indexed:
-                    if task.id not in self._tasks.by_id:
+                    if self._there(task) is None:
                         commit.put(task, index)
+                commit.notices.append(Notice(batch=batch.id))
             return True
 
     def apply_batches(self, changed: Sequence[Batch]) -> list[bool]:
@@ -378,15 +378,20 @@ class MemoryStore:
     def recount(self, batch: BatchId) -> bool:
         """Count the batch's tasks anew; whether its counters were wrong."""
         with self._lock:
-            ids = self._tasks.members.get(batch, _Sorted())
-            return self._batches.correct(
-                batch, dict(Counter(self._tasks.by_id[i][1].status for i in ids))
-            )
+            corrected = self._batches.correct(batch, self._counted(batch))
+            if corrected:
+                self._feeds.tell([Notice(batch=batch)])
+            return corrected
+
+    def _counted(self, batch: BatchId) -> dict[Status, int]:
+        """The tasks of a batch, counted one by one."""
+        ids = self._tasks.members.get(batch, _Sorted())
+        return dict(Counter(self._tasks.by_id[i][1].status for i in ids))
 
     def purge_batch(self, id_: BatchId) -> bool:
         """Remove a batch that no task counts in; whether it was there."""
         with self._lock:
-            gone = self._batches.remove(id_)
+            gone = id_ not in self._tasks.members and self._batches.remove(id_)
             if gone:
                 self._feeds.tell([Notice(batch=id_)])
             return gone

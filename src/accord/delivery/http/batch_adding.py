@@ -130,8 +130,8 @@ def _how_to_go_on(error: AccordError, portions: Portions, key: str | None) -> Ac
     where = f"?at={portions.at}&close=true" if portions.at >= 0 else "?close=true"
     again = ", send everything again with the same Idempotency-Key" if key else ""
     error.message += (
-        f" {portions.taken} tasks of this request are in batch {portions.batch.id}, which stays as "
-        f"it is. POST those that follow to {home}/tasks{where}{again}, or cancel the batch."
+        f" Batch {portions.batch.id} has {portions.taken} of its tasks and stays as it is. POST "
+        f"those that follow to {home}/tasks{where}{again}, or cancel the batch."
     )
     return error
 

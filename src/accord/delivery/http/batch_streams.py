@@ -115,7 +115,7 @@ def _changes(services: Gateway, view: BatchView) -> Iterator[str]:
     try:
         while True:
             state = batch_out(view).model_dump(mode="json")
-            news = _news(told, state, beating=beat.due())
+            news = news_of(told, state, beating=beat.due())
             if news:
                 beat.reset()
                 yield news
@@ -150,7 +150,7 @@ _PASSING = {"rate": 0, "eta": None}
 """What changes while nothing happens; told by and by only."""
 
 
-def _news(told: dict[str, object] | None, state: dict[str, object], *, beating: bool) -> str:
+def news_of(told: dict[str, object] | None, state: dict[str, object], *, beating: bool) -> str:
     """The event that tells of the state where it is news, else a comment or nothing."""
     if told is None or {**told, **_PASSING} != {**state, **_PASSING}:
         return _event("state", state)

@@ -1,4 +1,4 @@
-"""The pages: submit, tasks, one task, executors, and signing in.
+"""The pages: submit, tasks, one task, executors, and signing in; batches have a module of their own.
 
 Forms are posted only from this site: ``access.admit`` refuses what comes from another one.
 """
@@ -30,12 +30,16 @@ from accord.delivery.http.nodes import languages_of
 from accord.delivery.http.problems import STATUS_BY_CODE
 from accord.delivery.http.submissions import Submission
 from accord.delivery.http.tasks import ListQuery, add, query_of, read, read_to_change
+from accord.delivery.web import batch_pages, pictures
+from accord.delivery.web.progress import ANY_FAILING, PROGRESS
 from accord.delivery.web.words import FILTERS
 from accord.ports.judicator import TaskView
 
 blueprint = Blueprint("web", __name__)
-for _name, _filter in FILTERS.items():
+for _name, _filter in {**FILTERS, **PROGRESS}.items():
     blueprint.add_app_template_filter(_filter, _name)
+for _part in (batch_pages, pictures):
+    blueprint.register_blueprint(_part.blueprint)
 
 Page = str | BaseResponse | tuple[str, int]
 
@@ -175,7 +179,14 @@ def tasks() -> Page:
     onward = None
     if page.next:
         onward = url_for("web.tasks") + "?" + urlencode({**given, "cursor": page.next}, doseq=True)
-    return render_template("tasks.html", page=page, query=query, statuses=list(Status), next=onward)
+    return render_template(
+        "tasks.html",
+        page=page,
+        query=query,
+        statuses=list(Status),
+        any_failing=ANY_FAILING,
+        next=onward,
+    )
 
 
 @blueprint.get("/tasks/<task_id>")
@@ -188,6 +199,7 @@ def task(task_id: str) -> Page:
         task=task_out(view, judicator),
         limits=_step_told(view).limits,
         why=judicator.explain(view.task.id),
+        pictures=pictures.pictures_of(view.task),
     )
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
+
+from accord.core.parameters import spelled
 
 _COLOURS = {
     "success": "success",
@@ -19,6 +22,7 @@ _COLOURS = {
     "draining": "warning",
     "quarantined": "warning",
     "lost": "danger",
+    "done": "success",
 }
 
 _NONE = "\N{EN DASH}"
@@ -79,6 +83,35 @@ def ago(then: float, now: float) -> str:
     return f"{gone:.0f} s ago"
 
 
+def span(time: float | None) -> str:
+    """A time to wait, or one that something took, for people; it is no measurement.
+
+    >>> span(0.4), span(42.2), span(150), span(7200), span(200_000)
+    ('1 s', '42 s', '2 min 30 s', '2 h', '2 d 7 h')
+    """
+    if time is None:
+        return _NONE
+    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    left = max(1, round(time))
+    for (length, unit), (finer, part) in pairwise(units):
+        if left >= length:
+            rest = left % length // finer
+            return f"{left // length} {unit}" + (f" {rest} {part}" if rest else "")
+    return f"{left} s"
+
+
+def rate(per_second: float) -> str:
+    """A throughput for people.
+
+    >>> rate(12.345), rate(0.05), rate(0)
+    ('12.3 tasks/s', '3 tasks/min', '0 tasks/s')
+    """
+    slow = 0 < per_second < 0.1
+    number = per_second * 60 if slow else per_second
+    shown = f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+    return f"{shown} tasks/{'min' if slow else 's'}"
+
+
 def moment(iso: str | None) -> str:
     """A time for people, UTC.
 
@@ -117,8 +150,11 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "size": size,
     "seconds": seconds,
     "ago": ago,
+    "span": span,
+    "rate": rate,
     "moment": moment,
     "signal_name": signal_name,
     "share": share,
+    "spelled": spelled,
 }
 """By the names that the templates use."""

@@ -68,7 +68,8 @@ CREATE TRIGGER task_unlabelled AFTER DELETE ON tasks WHEN old.labels IS NOT NULL
 END;
 
 CREATE TABLE batches (
-  id TEXT PRIMARY KEY,
+  seq INTEGER PRIMARY KEY,
+  id TEXT NOT NULL,
   version INTEGER NOT NULL,
   user TEXT NOT NULL,
   key TEXT,
@@ -77,15 +78,23 @@ CREATE TABLE batches (
   created REAL NOT NULL,
   live INTEGER NOT NULL,            -- whether it is not done
   silent_since REAL,                -- when tasks came last, NULL where no more are expected to come
-  open INTEGER NOT NULL,            -- tasks that are not done
-  waiting INTEGER NOT NULL,         -- tasks that wait to be sent
-  open_mark INTEGER NOT NULL,       -- it is due when open, or waiting, is as low as its mark
-  waiting_mark INTEGER NOT NULL,
   blobs TEXT,                       -- JSON list of digests, NULL for none
-  counters BLOB NOT NULL,
   document BLOB NOT NULL
-) WITHOUT ROWID;
+);
+CREATE UNIQUE INDEX batches_id ON batches (id);
 CREATE UNIQUE INDEX batches_key ON batches (user, key) WHERE key IS NOT NULL;
 CREATE INDEX batches_user ON batches (user, id);
-CREATE INDEX batches_due ON batches (id) WHERE open <= open_mark OR waiting <= waiting_mark;
+CREATE INDEX batches_live ON batches (id) WHERE live;
 CREATE INDEX batches_silent ON batches (silent_since, id) WHERE silent_since IS NOT NULL;
+CREATE INDEX batches_blobs ON batches (seq) WHERE blobs IS NOT NULL;
+
+-- What changes with every commit of its tasks stands apart from a document that may be large.
+CREATE TABLE counters (
+  batch TEXT PRIMARY KEY,
+  open INTEGER NOT NULL,            -- tasks that are not done
+  waiting INTEGER NOT NULL,         -- tasks that wait to be sent
+  open_mark INTEGER NOT NULL,       -- the batch is due when open, or waiting, is as low as its mark
+  waiting_mark INTEGER NOT NULL,
+  document BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX counters_due ON counters (batch) WHERE open <= open_mark OR waiting <= waiting_mark;
