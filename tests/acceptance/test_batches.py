@@ -322,6 +322,18 @@ def test_ctrl_c_cancels_all_that_map_has_in_flight(platform, client):
     assert batch.counts == {"success": 1, "cancelled": 2}
 
 
+def test_ctrl_c_ends_map_also_while_more_arguments_may_come(platform, client):
+    process = started(platform, "map", "-q", "echo {}; sleep 300")
+    with process:
+        process.stdin.write(b"waiting\n")
+        process.stdin.flush()
+        until(lambda: any(b.counts.get("running") for b in client.batches(limit=1)))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.stderr.read().count(b"\n") == 1
+    assert newest(client).status == "cancelled"
+
+
 def test_map_takes_arguments_while_they_come_and_no_more_than_there_is_room_for(platform, client):
     process = started(platform, "map", "-q", "-j", "2", "echo {}")
     with process:

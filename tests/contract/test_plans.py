@@ -8,13 +8,25 @@ import sqlite3
 import msgspec
 import pytest
 
-from accord.adapters.embedded import listing, output, people, queues, rows
+from accord.adapters.embedded import batches, listing, output, people, queues, rows
 from accord.adapters.embedded.database import connect, migrate, migrations
+from accord.core.batch import BatchQuery
+from accord.core.ids import member
 from accord.core.index import index_of
 from accord.core.search import Query
 from accord.core.status import Status
 from accord.testing.clock import FakeClock
-from accord.testing.samples import START, running, succeeded, task, task_id
+from accord.testing.samples import (
+    START,
+    batch,
+    batch_id,
+    running,
+    succeeded,
+    task,
+    task_id,
+)
+
+ONE = batch_id(1)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +44,10 @@ def db(tmp_path_factory):
     tasks = [task(n, priority=n % 7, labels={"app": str(n % 3)}) for n in range(2000)]
     tasks += [task(n, replicas=(running(f"e{n % 50}"),)) for n in range(2000, 2200)]
     tasks += [succeeded(n, transition_time=START + n) for n in range(2200, 3000)]
+    tasks += [task(n, batch=ONE, priority=n % 7) for n in range(1000)]
+    tasks += [succeeded(n, batch=ONE) for n in range(1000, 2000)]
+    for number in range(200):
+        batches.put(db, batch(number, closed=START if number % 9 == 0 else None, key=str(number)))
     rows.insert(db, [([row for _, _, row in rows.indexed(tasks, class_of)], START)])
     yield db
     db.close()
@@ -75,6 +91,17 @@ QUEUES: dict[str, tuple[str, list[object]]] = {
     "output pieces": (output.PIECES, ["t", 0, "stdout", "t", 0, "stdout", 5, 9]),
     "output sizes": (output.SIZES, ["t", 0]),
     "counts of a user": (listing.COUNTS_OF_USER, ["alice"]),
+    "batches": (batches.GET, [json.dumps([ONE, batch_id(2)])]),
+    "due batches": (batches.DUE, ["", 5]),
+    "stale batches": (batches.STALE, [START + 9, 5]),
+    "batch by key": (batches.BY_KEY, ["alice", "7"]),
+    "batch by id": (batches.BY_ID, [ONE]),
+    "counters": (batches.COUNTERS, [ONE]),
+    "blobs of batches": (batches.BLOBS, []),
+    "recount": (batches.RECOUNT, [ONE]),
+    "does a task count": (batches.COUNTED, [ONE]),
+    "tasks of a batch": (batches.TASKS, [ONE, member(ONE, 500), 5]),
+    "tasks by status": (batches.TASKS_BY_STATUS, [ONE, "success", member(ONE, 1500), 5]),
 }
 
 
@@ -104,8 +131,8 @@ def steps(db, ask) -> int:
     return taken
 
 
-# Two are left out: a position is a count, and an executor is asked for all that it holds.
-@pytest.mark.parametrize("name", sorted(QUEUES.keys() - {"before", "held"}))
+# Left out: positions and recounts are counts, and an executor is asked for all that it holds.
+@pytest.mark.parametrize("name", sorted(QUEUES.keys() - {"before", "held", "recount"}))
 def test_a_query_costs_little_however_many_tasks_wait(db, name):
     query, values = QUEUES[name]
     ready = index_of(task(1)).ready
@@ -126,8 +153,23 @@ def test_waiting_classes_are_found_by_one_step_per_class(db):
     assert not any(re.match(r"SCAN (tasks|t)\b", step) for step in steps), steps
 
 
+def test_a_recount_reads_the_index_alone(db):
+    assert any("COVERING INDEX tasks_batch_status" in s for s in plan(db, batches.RECOUNT, [ONE]))
+
+
+def test_counting_a_commit_into_a_batch_costs_little_however_many_tasks_it_has(db):
+    fold = batches.Fold()
+    for _ in range(100):
+        fold.leave("alice", "pending", ONE)
+        fold.enter("alice", "running", ONE)
+    db.execute("BEGIN")
+    assert steps(db, lambda: batches.write(db, fold, START)) < FEW
+    db.execute("ROLLBACK")
+
+
 FILTERS = {
     "user": "alice",
+    "batch": ONE,
     "status": (Status.PENDING, Status.SUCCESS),
     "labels": {"app": "1", "env": "x"},
     "since": START,
@@ -149,6 +191,41 @@ def test_every_list_walks_an_index_in_its_order(db, compiling):
             by_ids = "tasks_id" in walk.rows and "labels" not in walk.rows
             assert_indexed(db, *listing.page_of(walk, query), may_sort=by_ids)
             assert_indexed(db, *listing.total_of(walk), may_sort=by_ids)
+
+
+@pytest.mark.parametrize("filters", [{}, {"status": (Status.SUCCESS,)}, {"text": "x"}])
+def test_the_slowest_of_a_batch_come_from_an_index_in_its_order(db, filters):
+    query = Query(batch=ONE, slowest_first=True, **filters)
+    page = listing.page_of(listing.slowest(query), query)
+    assert_indexed(db, *page)
+    assert any("tasks_slow (batch=?" in step for step in plan(db, *page))
+
+
+def test_a_page_of_a_batch_walks_the_batch(db):
+    for status in [(), (Status.PENDING,)]:
+        for cursor in [None, member(ONE, 500)]:
+            query = Query(batch=ONE, status=status, cursor=cursor, limit=5)
+            (walk,) = listing.walks_of(query, {})
+            page = listing.page_of(walk, query)
+            assert steps(db, lambda page=page: db.execute(*page).fetchall()) < FEW
+
+
+BATCH_FILTERS = {
+    "user": "alice",
+    "labels": {"app": "1", "env": "x"},
+    "live": True,
+    "since": START,
+    "until": START + 9,
+    "text": "x",
+    "cursor": batch_id(50),
+}
+
+
+def test_every_list_of_batches_walks_an_index_in_its_order(db):
+    for filters in itertools.product([False, True], repeat=len(BATCH_FILTERS)):
+        names = itertools.compress(BATCH_FILTERS, filters)
+        query = msgspec.convert({name: BATCH_FILTERS[name] for name in names}, BatchQuery)
+        assert_indexed(db, *batches.search(query))
 
 
 def test_an_update_finds_its_rows_by_id(db):

@@ -1,5 +1,6 @@
 """What only the SQLite store promises: durability, group commit, schemas, other processes."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -14,11 +15,17 @@ import pytest
 from accord.adapters.embedded import SqliteStore, database
 from accord.adapters.embedded.database import connect, migrate, migrations
 from accord.adapters.embedded.writer import Writer
+from accord.core.batch import Counters
+from accord.core.documents import encode
 from accord.core.errors import AccordError, Corrupt, NotDone, Unavailable
-from accord.core.ids import TaskId
+from accord.core.ids import TaskId, member, place
+from accord.core.index import index_of
 from accord.core.search import Query
+from accord.core.status import Status
+from accord.core.task import NEVER, blobs
+from accord.ports.store import Notice
 from accord.testing.clock import FakeClock
-from accord.testing.samples import START, running, task, task_id
+from accord.testing.samples import START, batch, batch_id, running, succeeded, task, task_id
 from accord.testing.together import in_background, together
 
 
@@ -118,6 +125,118 @@ def test_acknowledged_writes_are_synced(store):
     synchronous = store._writer.do(lambda db: db.execute("PRAGMA synchronous").fetchone()[0])
     mode = store._writer.do(lambda db: db.execute("PRAGMA journal_mode").fetchone()[0])
     assert (synchronous, mode) == (2, "wal")  # 2 is FULL
+
+
+ADDING = """
+import sys, threading
+from pathlib import Path
+import msgspec
+from accord.adapters.embedded import SqliteStore
+from accord.adapters.system import SystemClock
+from accord.testing.samples import batch, batch_id, running, succeeded, task
+
+store = SqliteStore(Path(sys.argv[1]), SystemClock())
+lock = threading.Lock()
+
+def work(number):
+    there = store.put_batch(batch(number))
+    for first in range(0, 10_000_000, 10):
+        new = [task(n, batch=there.id) for n in range(first, first + 10)]
+        changed = msgspec.structs.replace(there, total=first + 10)
+        assert store.add_to_batch(changed, new)
+        there = msgspec.structs.replace(changed, version=changed.version + 1)
+        with lock:
+            print(number, there.version, flush=True)
+        store.apply([task(n, batch=there.id, replicas=(running(),)) for n in range(first, first + 9)])
+        store.apply([succeeded(n, batch=there.id, version=2) for n in range(first, first + 5)])
+
+for number in range(1, 4):
+    threading.Thread(target=work, args=(number,)).start()
+"""
+
+
+def test_a_killed_batch_has_all_that_was_acknowledged_and_counters_that_add_up(path):
+    with subprocess.Popen(
+        [sys.executable, "-c", ADDING, str(path)], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout
+        told = [writer.stdout.readline() for _ in range(60)]
+        writer.send_signal(signal.SIGKILL)
+        told += [line for line in writer.stdout if line.endswith("\n")]
+    store = SqliteStore(path, FakeClock())
+    for number, version in sorted(tuple(map(int, line.split())) for line in told):
+        there, counters = store.batches([batch_id(number)])[batch_id(number)]
+        assert there.version >= version
+        found = store.batch_tasks(there.id, limit=1_000_000)
+        assert [place(t.id)[0] for t in found] == list(range(there.total))
+        assert sum(counters.counts.values()) == there.total
+        assert not store.recount(there.id)
+    store.close()
+
+
+# -- batches -------------------------------------------------------------------------------
+
+ONE = batch_id(1)
+
+
+def counters_of(store):
+    return store.batches([ONE])[ONE][1]
+
+
+def test_a_recount_corrects_counters_that_are_wrong_and_tells_of_it(store):
+    closed = batch(closed=START, total=2, taken=2)
+    store.put_batch(closed)
+    store.add_to_batch(closed, [succeeded(n, batch=ONE) for n in range(2)])
+    right = counters_of(store)
+    wrong = Counters(counts={Status.PENDING: 5, Status.SUCCESS: 1}, ended=right.ended)
+    values = (encode(wrong), ONE)
+    store._writer.do(
+        lambda db: db.execute("UPDATE counters SET open = 5, document = ? WHERE batch = ?", values)
+    )
+    assert store.due_batches(9) == []
+    feed = store.feed()
+    assert store.recount(ONE)
+    assert counters_of(store) == right
+    assert right.ended == {int(START // 10): 2}
+    assert [b.id for b, _ in store.due_batches(9)] == [ONE]
+    assert feed.next(0) == (Notice(batch=ONE),)
+    assert not store.recount(ONE)
+
+
+def test_a_batch_whose_counters_are_wrong_is_not_purged_with_tasks_in_it(store):
+    store.put_batch(batch())
+    store.add([task(1, batch=ONE)])
+    store._writer.do(
+        lambda db: db.execute("UPDATE counters SET document = ?", [encode(Counters())])
+    )
+    assert not store.purge_batch(ONE)
+
+
+def test_where_no_row_can_hold_a_task_its_batch_is_not_replaced_either(store):
+    store.put_batch(batch())
+    odd = task(2, batch=ONE, priority=2**63)
+    with pytest.raises(AccordError):
+        store.add_to_batch(batch(total=2), [task(1, batch=ONE), odd])
+    assert store.batches([ONE])[ONE] == (batch(), Counters())
+    assert store.batch_tasks(ONE) == []
+
+
+def test_what_many_change_is_counted_once_a_commit(store):
+    store.put_batch(batch())
+    store.add([task(n, batch=ONE) for n in range(20)])
+    written = []
+    store._writer.do(lambda db: db.set_trace_callback(written.append))
+    held, go_on = threading.Event(), threading.Event()
+    first = in_background(lambda: store._writer.do(lambda _: (held.set(), go_on.wait())))
+    held.wait()
+    moves = [in_background(partial(store.apply, [succeeded(n, batch=ONE)])) for n in range(20)]
+    while len(store._writer._waiting) < len(moves):
+        os.sched_yield()
+    go_on.set()
+    first()
+    assert [move() for move in moves] == [[True]] * 20
+    assert sum(s.startswith("UPDATE counters") for s in written) == 1
+    assert counters_of(store).counts == {Status.SUCCESS: 20}
 
 
 # -- group commit --------------------------------------------------------------------------
@@ -390,6 +509,96 @@ def test_a_migration_that_fails_changes_nothing(tmp_path):
     migrate(db, FakeClock(), {1: one, 2: two})
     assert db.execute("SELECT version, applied FROM schema").fetchall() == [(1, START), (2, START)]
     db.close()
+
+
+FIRST = (
+    "INSERT INTO tasks (id, version, user, key, name, add_time, status, class, priority, "
+    "transition_time, assimilate, held, labels, blobs, summary, document) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+"""How a row was written by version 1."""
+
+
+def first_row(item, number):
+    """A task as version 1 stored it; ``number`` is that of its class."""
+    index = index_of(item)
+    return (
+        *(item.id, item.version, item.user, item.key, item.name.casefold(), item.add_time),
+        *(index.status.value, number if index.ready else None, item.priority),
+        *(item.transition_time if item.transition_time < NEVER else None, index.assimilate),
+        json.dumps(index.held_by) if index.held_by else None,
+        json.dumps(dict(item.labels)) if item.labels else None,
+        json.dumps(sorted(blobs(item))) if blobs(item) else None,
+        encode(index.summary),
+        encode(item),
+    )
+
+
+@pytest.fixture
+def first_version(path):
+    """A store of version 1, with tasks that wait, run and are done."""
+    tasks = [task(n, labels={"n": str(n % 2)}, key=str(n)) for n in range(1, 5)]
+    tasks += [task(5, replicas=(running(),), transition_time=START + 5), succeeded(6, user="bob")]
+    path.parent.mkdir()
+    db = connect(path, writes=True)
+    migrate(db, FakeClock(), {1: migrations()[1]})
+    db.execute("INSERT INTO classes VALUES (3, ?)", [index_of(tasks[0]).ready])
+    db.executemany(FIRST, [first_row(item, 3) for item in reversed(tasks)])
+    db.execute("DELETE FROM tasks WHERE id = ?", [task_id(4)])  # a gap in what numbers the rows
+    db.close()
+    return [t for t in tasks if t.id != task_id(4)]
+
+
+def numbers(page):
+    return [int(item.id[3:]) for item in page.items]
+
+
+def test_tasks_of_the_first_version_are_all_there(path, first_version):
+    store = SqliteStore(path, FakeClock())
+    assert store.get([t.id for t in first_version]) == {t.id: t for t in first_version}
+    assert numbers(store.search(Query())) == [6, 5, 3, 2, 1]
+    assert numbers(store.search(Query(labels={"n": "1"}))) == [3, 1]
+    assert numbers(store.search(Query(user="bob", status=(Status.SUCCESS,)))) == [6]
+    assert store.counts() == {Status.PENDING: 3, Status.RUNNING: 1, Status.SUCCESS: 1}
+    assert store.counts("bob") == {Status.SUCCESS: 1}
+    assert [t.id for t in store.claimable(store.waiting_classes(), 9)] == [
+        task_id(n) for n in (1, 2, 3)
+    ]
+    assert [t.id for t in store.held_by("e1")] == [task_id(5)]
+    assert store.next_due() == START + 5
+    assert_sound_columns(path)
+    store.close()
+
+
+def assert_sound_columns(path):
+    """Each row says of its task what a new one would."""
+    db = connect(path, writes=False)
+    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert db.execute("SELECT count(*) FROM tasks WHERE batch IS NOT NULL").fetchone() == (0,)
+    assert db.execute("SELECT id FROM tasks ORDER BY seq").fetchall() == [
+        (task_id(n),) for n in (6, 5, 3, 2, 1)
+    ]
+    db.close()
+
+
+def test_a_store_of_the_first_version_goes_on_being_written(path, first_version):
+    store = SqliteStore(path, FakeClock())
+    assert store.add([task(9, key="1"), task(7)]) == [first_version[0], task(7)]
+    assert store.apply([succeeded(1, labels={"n": "1"}, key="1"), task(2, version=4)]) == [
+        True,
+        False,
+    ]
+    assert store.apply([succeeded(5)]) == [True]
+    assert store.held_by("e1") == []
+    assert store.purge([task_id(3), task_id(6)]) == 2
+    assert numbers(store.search(Query(labels={"n": "1"}))) == [1]
+    assert store.counts() == {Status.PENDING: 2, Status.SUCCESS: 2}
+    assert store.counts("bob") == {}
+    store.put_batch(batch())
+    assert store.add_to_batch(batch(), [task(1, batch=ONE)])
+    assert store.counts() == {Status.PENDING: 3, Status.SUCCESS: 2}
+    assert [t.id for t in store.batch_tasks(ONE)] == [member(ONE, 1)]
+    store.close()
 
 
 def test_a_document_that_cannot_be_read_is_told_as_corrupt(store):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
@@ -16,7 +18,7 @@ import pytest
 
 from accord.cli import mapping, progress
 from accord.cli.failure import Failure
-from accord.cli.mapping import Arguments, Job, filled, maker, tagged
+from accord.cli.mapping import Arguments, Flight, Job, filled, maker, tagged
 from accord.cli.progress import Lines, State
 from accord.cli.templates import finishing, parameters, template
 from accord.client import Batch, Client, Unreachable, spec
@@ -181,10 +183,19 @@ def test_tags_stand_before_each_line():
     assert tagged(b"\xff\n", "x") == b"x\t\xff\n"
 
 
-def test_lines_of_stdin_are_arguments_one_for_one(monkeypatch):
-    lines = [b"one\n", b"\n", b"two words \n", b"\xe2\x82\xac\r\n", b"no end"]
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"".join(lines))))
-    found = Arguments(None)
+@pytest.fixture
+def pipe():
+    """The two ends of a pipe; the writing one as a file that a test may close."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb", buffering=0) as sink:
+        yield source.fileno(), sink
+
+
+def test_lines_of_stdin_are_arguments_one_for_one(pipe):
+    file, sink = pipe
+    sink.write(b"one\n\ntwo words \n\xe2\x82\xac\r\nno end")
+    sink.close()
+    found = Arguments(None, file)
     jobs: list[Job] = []
     while not found.over:
         jobs += found.take(2, 5.0)
@@ -192,11 +203,52 @@ def test_lines_of_stdin_are_arguments_one_for_one(monkeypatch):
     assert [job.number for job in jobs] == [1, 2, 3, 4, 5]
 
 
-def test_a_line_that_is_no_text_is_named(monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"fine\n\xff\n")))
-    found = Arguments(None)
+def test_a_line_that_is_not_there_yet_is_not_waited_for(pipe):
+    file, sink = pipe
+    found = Arguments(None, file)
+    seen = []
+
+    def look():
+        seen.append((found.ready, [job.argument for job in found.take(5, 0.0)], found.over))
+
+    look()
+    sink.write(b"one\ntw")
+    look()
+    look()
+    sink.write(b"o\n")
+    look()
+    sink.close()
+    look()
+    assert seen == [
+        (False, [], False),
+        (True, ["one"], False),
+        (False, [], False),
+        (True, ["two"], False),
+        (False, [], True),
+    ]
+
+
+def test_a_line_that_is_no_text_is_named(pipe):
+    file, sink = pipe
+    sink.write(b"fine\n\xff\n")
     with pytest.raises(Failure, match="Line 2 of stdin"):
-        list(iter(lambda: found.take(9, 5.0), []))
+        Arguments(None, file).take(9, 5.0)
+
+
+def test_whoever_is_interrupted_while_the_batch_is_made_leaves_none_running(gateway):
+    client, seen = gateway(lambda request, number: (200, DONE))
+    flight = Flight(client, maker("echo {}", None, {}))
+    real, client.create_batch = client.create_batch, interrupted
+    with pytest.raises(KeyboardInterrupt):
+        flight.begin([Job(number=1, argument="a")])
+    client.create_batch = real
+    assert flight.cancel().startswith("cancelled batch 01B")
+    assert [request.method for request in seen] == ["POST", "DELETE", "GET"]
+    assert json.loads(seen[0].body)["tasks"] == [{"execute": {"command": "echo a"}}]
+
+
+def interrupted(**_):
+    raise KeyboardInterrupt
 
 
 # -- progress --------------------------------------------------------------------------------
@@ -229,6 +281,51 @@ def test_a_state_without_a_known_end_shows_no_part_of_it():
     assert progress.line(State(total=40, ended=10, whole=False)) == "10 of 40 so far done"
 
 
+class Terminal(io.StringIO):
+    """A terminal of so many columns as ``COLUMNS`` says."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_bar_shows_how_far_it_is_and_leaves_one_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = progress.display(FakeClock())
+    bar.show(State(total=20, ended=5, failed=1, rate=2.0, eta=7.5, word="running"))
+    bar.show(State(total=20, ended=6, word="running"))  # too soon after the other
+    drawn = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue()).strip("\r\n")
+    assert drawn.startswith("running")
+    assert "5 of 20 done (25 %), 1 failed, 2.0 a second, 8 s left" in drawn
+    assert "6 of 20" not in drawn
+    assert len(drawn.splitlines()[-1]) <= 87
+    bar.end(State(total=20, ended=20, word="done"))
+    assert terminal.getvalue().endswith("done: 20 of 20 done (100 %)\n")
+
+
+def test_a_bar_waits_for_the_end_of_a_line_that_is_being_written(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    clock = FakeClock()
+    bar = progress.display(clock)
+    with bar.hidden(open_line=True):
+        terminal.write("half a line")
+    clock.advance(1)
+    bar.show(State(total=2, ended=1))
+    assert terminal.getvalue() == "half a line"
+    bar.end(State(total=2, ended=2))
+    assert terminal.getvalue() == "half a line\n2 of 2 done (100 %)\n"
+
+
+def test_nothing_is_shown_where_quiet_is_asked_for(capsys):
+    shown = progress.display(FakeClock(), quiet=True)
+    shown.show(State(total=2))
+    shown.end(State(total=2, ended=2))
+    assert capsys.readouterr() == ("", "")
+
+
 # -- a gateway that misbehaves ---------------------------------------------------------------
 
 
@@ -236,20 +333,25 @@ def test_a_state_without_a_known_end_shows_no_part_of_it():
 class Asked:
     """A request that came."""
 
+    method: str
     path: str
     headers: dict[str, str]
     body: bytes
+
+
+Answers = Callable[[Asked, int], "tuple[int, bytes] | tuple[int, bytes, int] | None"]
+"""Status and body, and how long the body claims to be; None: the connection ends."""
 
 
 class Gateway(BaseHTTPRequestHandler):
     """Answers by ``answers``, a function of the request and how many came before it."""
 
     protocol_version = "HTTP/1.1"
-    answers = staticmethod(lambda request, number: (500, b"{}"))
+    answers: Answers
     seen: ClassVar[list[Asked]]
 
     def _answer(self):
-        self.seen.append(Asked(self.path, dict(self.headers), self._body()))
+        self.seen.append(Asked(self.command, self.path, dict(self.headers), self._body()))
         answer = self.answers(self.seen[-1], len(self.seen))
         if answer is None:
             self.close_connection = True
@@ -283,12 +385,13 @@ def gateway():
     servers = []
 
     def start(answers):
-        kind = type("Scripted", (Gateway,), {"answers": staticmethod(answers), "seen": []})
+        asked: list[Asked] = []
+        kind = type("Scripted", (Gateway,), {"answers": staticmethod(answers), "seen": asked})
         server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         client = Client(f"http://127.0.0.1:{server.server_port}")
         servers.append((server, client))
-        return client, kind.seen
+        return client, asked
 
     yield start
     for server, client in servers:
@@ -297,6 +400,7 @@ def gateway():
         server.server_close()
 
 
+DONE = json.dumps({"id": "01B", "status": "cancelled", "done": True}).encode()
 BATCH = json.dumps({"id": "01B", "status": "running", "total": 3}).encode()
 
 

@@ -1,6 +1,7 @@
 """Random operations on the SQLite store and the one in memory, side by side: equal answers."""
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -10,15 +11,27 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from accord.adapters.embedded import SqliteStore
 from accord.adapters.memory import MemoryStore
+from accord.core.batch import BatchQuery
 from accord.core.executor import ExecutorState
-from accord.core.ids import Digest, SessionId
+from accord.core.ids import Digest, SessionId, member
+from accord.core.index import index_of
+from accord.core.parameters import Rows
 from accord.core.replica import Content, Phase, Replica, Result, StepResult, Verdict
 from accord.core.search import Query
 from accord.core.status import Status
 from accord.core.task import NEVER, Stage
 from accord.ports.store import Chunk, Running
 from accord.testing.clock import FakeClock
-from accord.testing.samples import START, ended, executor, running, task, task_id
+from accord.testing.samples import (
+    START,
+    batch,
+    batch_id,
+    ended,
+    executor,
+    running,
+    task,
+    task_id,
+)
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where nothing waits for a disk: what is compared here are answers."""
@@ -31,6 +44,13 @@ TIMES = st.sampled_from([START, START + 5, START + 9, NEVER])
 BLOBS = st.sampled_from("abc").map(lambda c: Content(digest=Digest(c * 64), size=9))
 WAITING = st.sampled_from([0.0, START + 9])
 EXECUTORS = st.sampled_from(["e1", "e2"])
+BATCHES = st.integers(1, 3)
+PLACES = st.integers(0, 5)
+EVERY_BATCH = [batch_id(n) for n in range(1, 4)]
+EVERY_TASK = [task_id(n) for n in range(1, 13)]
+EVERY_TASK += [member(b, n) for b in EVERY_BATCH for n in range(6)]
+IDS = st.sampled_from(EVERY_TASK)
+WALLS = st.sampled_from([0.5, 1.0, 1.0, 7.0])
 
 
 @st.composite
@@ -44,7 +64,7 @@ def replicas(draw):
         elif kind == "running":
             found.append(running(draw(EXECUTORS), number))
         else:
-            step = StepResult(exit_code=0, stdout=draw(BLOBS))
+            step = StepResult(exit_code=0, wall_time=draw(WALLS), stdout=draw(BLOBS))
             verdict = draw(st.sampled_from(list(Verdict)))
             found.append(ended(number, Result(verdict=verdict, execute=step)))
     results = [r.number for r in found if r.result]
@@ -52,11 +72,15 @@ def replicas(draw):
 
 
 @st.composite
-def tasks(draw):
-    number = draw(NUMBERS)
+def tasks(draw, of=st.none() | BATCHES.map(batch_id)):
+    batch = draw(of)
+    number = draw(PLACES if batch else NUMBERS)
     found, canonical = draw(replicas())
     return task(
         number,
+        batch=batch,
+        finishes=None if batch else draw(st.sampled_from([None, None, batch_id(1)])),
+        retried_by=task_id(9) if batch and draw(st.sampled_from([False] * 4 + [True])) else None,
         user=draw(USERS),
         name=draw(NAMES),
         labels=draw(LABELS),
@@ -71,17 +95,63 @@ def tasks(draw):
     )
 
 
+@st.composite
+def batches(draw):
+    """What may be said of a batch, whatever sense it makes."""
+    number = draw(BATCHES)
+    total = draw(st.integers(0, 6))
+    blob = draw(st.none() | BLOBS)
+    maybe = st.sampled_from([None, None, START + 3])
+    return batch(
+        number,
+        user=draw(USERS),
+        name=draw(NAMES),
+        labels=draw(LABELS),
+        key=draw(st.sampled_from([None, None, "k", "l"])),
+        axes=(Rows(names=("n",), rows=blob, size=1),) if blob else (),
+        stays_open=draw(st.booleans()),
+        cushion=draw(st.sampled_from([0, 2, 4])),
+        total=total,
+        taken=draw(st.integers(0, total)),
+        changed=draw(TIMES),
+        closed=draw(maybe),
+        cancel_requested_at=draw(maybe),
+        retry_before=draw(maybe),
+        done=draw(maybe),
+        purging=draw(st.sampled_from([False, False, False, True])),
+    )
+
+
+STATUSES = st.lists(st.sampled_from(list(Status)), max_size=3).map(tuple)
+
 queries = st.builds(
     Query,
     user=st.none() | USERS,
-    status=st.lists(st.sampled_from(list(Status)), max_size=3).map(tuple),
+    batch=st.none() | BATCHES.map(batch_id),
+    status=STATUSES,
     labels=LABELS,
     since=st.none() | st.integers(0, 13).map(lambda n: START + n),
     until=st.none() | st.integers(0, 13).map(lambda n: START + n),
     text=st.sampled_from(["", "", "B", "%", "_", "SS", task_id(1)[:-1], "01h"]),
     limit=st.integers(1, 6),
-    cursor=st.none() | NUMBERS.map(task_id),
+    cursor=st.none() | IDS,
     oldest_first=st.booleans(),
+)
+slowest = queries.map(
+    lambda query: msgspec.structs.replace(
+        query, batch=query.batch or batch_id(1), slowest_first=True, oldest_first=False, cursor=None
+    )
+)
+batch_queries = st.builds(
+    BatchQuery,
+    user=st.none() | USERS,
+    labels=LABELS,
+    live=st.none() | st.booleans(),
+    since=st.none() | st.integers(0, 4).map(lambda n: START + n),
+    until=st.none() | st.integers(0, 4).map(lambda n: START + n),
+    text=st.sampled_from(["", "", "B", "%", "_", "SS", batch_id(1)[:-8], "01k"]),
+    limit=st.integers(1, 3),
+    cursor=st.none() | BATCHES.map(batch_id),
 )
 
 
@@ -108,23 +178,69 @@ class SideBySide(RuleBasedStateMachine):
     def add(self, new):
         self.both(lambda store: store.add(new))
 
-    @rule(changes=st.lists(st.tuples(NUMBERS, tasks(), st.booleans()), max_size=4))
+    @rule(changes=st.lists(st.tuples(IDS, tasks(), st.booleans()), max_size=6))
     def apply(self, changes):
         changed = []
-        for number, like, stale in changes:
-            there = self.stores[0].get([task_id(number)]).get(task_id(number))
+        for id_, like, stale in changes:
+            there = self.stores[0].get([id_]).get(id_)
             if there is not None:
                 fields = ("priority", "transition_time", "assimilate_state", "error_mask")
-                more = {f: getattr(like, f) for f in (*fields, "replicas", "canonical", "spec")}
+                fields += ("replicas", "canonical", "spec")
+                fields += ("retried_by",) if there.batch else ()
+                more = {f: getattr(like, f) for f in fields}
                 version = there.version - stale
                 changed.append(msgspec.structs.replace(there, version=version, **more))
         self.both(lambda store: store.apply(changed))
 
-    @rule(numbers=st.lists(NUMBERS, max_size=2))
-    def purge(self, numbers):
-        self.both(lambda store: store.purge([task_id(n) for n in numbers]))
+    @rule(ids=st.lists(IDS, max_size=3))
+    def purge(self, ids):
+        self.both(lambda store: store.purge(ids))
 
-    @rule(query=queries)
+    @rule(new=batches())
+    def put_batch(self, new):
+        self.both(lambda store: store.put_batch(new))
+
+    def changed(self, like, stale):
+        """The batch that is stored, with what another says."""
+        there = self.stores[0].batches([like.id]).get(like.id)
+        if there is None:
+            return like
+        same = {f: getattr(there[0], f) for f in ("user", "key", "name", "labels", "created")}
+        return msgspec.structs.replace(like, version=there[0].version - stale, **same)
+
+    @rule(data=st.data(), like=batches(), stale=st.booleans())
+    def add_to_batch(self, data, like, stale):
+        new = data.draw(st.lists(tasks(st.just(like.id)), max_size=4))
+        changed = self.changed(like, stale)
+        self.both(lambda store: store.add_to_batch(changed, new))
+
+    @rule(likes=st.lists(st.tuples(batches(), st.booleans()), max_size=2))
+    def apply_batches(self, likes):
+        changed = [self.changed(*like) for like in likes]
+        self.both(lambda store: store.apply_batches(changed))
+
+    @rule(number=BATCHES)
+    def purge_batch(self, number):
+        self.both(lambda store: store.purge_batch(batch_id(number)))
+
+    @rule(query=batch_queries)
+    def search_batches(self, query):
+        self.both(lambda store: store.search_batches(query))
+
+    @rule(number=BATCHES, statuses=STATUSES, after=st.none() | IDS, limit=st.integers(0, 4))
+    def batch_tasks(self, number, statuses, after, limit):
+        self.both(lambda store: store.batch_tasks(batch_id(number), statuses, after, limit))
+
+    @rule(limit=st.integers(0, 2), after=st.none() | BATCHES.map(batch_id))
+    def due_batches(self, limit, after):
+        self.both(lambda store: store.due_batches(limit, after))
+        self.both(lambda store: store.stale_batches(START + 6, limit))
+
+    @rule(seconds=st.sampled_from([1.0, 10.0, 700.0]))
+    def wait(self, seconds):
+        self.clock.advance(seconds)
+
+    @rule(query=queries | slowest)
     def search(self, query):
         self.both(lambda store: store.search(query))
 
@@ -135,9 +251,9 @@ class SideBySide(RuleBasedStateMachine):
         wanted = classes[:1] if first else [*classes, "unknown"]
         self.both(lambda store: store.claimable(wanted, limit, skip))
 
-    @rule(number=NUMBERS, phase=st.sampled_from(list(Phase)), replica=st.integers(0, 2))
-    def progress(self, number, phase, replica):
-        note = Running(task=task_id(number), number=replica, session=SessionId("s1"), phase=phase)
+    @rule(id_=IDS, phase=st.sampled_from(list(Phase)), replica=st.integers(0, 2))
+    def progress(self, id_, phase, replica):
+        note = Running(task=id_, number=replica, session=SessionId("s1"), phase=phase)
         if self.stores[0].get([note.task]):
             self.both(lambda store: store.put_running([note]))
 
@@ -173,10 +289,9 @@ class SideBySide(RuleBasedStateMachine):
 
     @invariant()
     def answers_are_equal(self):
-        every = [task_id(n) for n in range(1, 13)]
-        there = self.both(lambda store: store.get(every))
+        there = self.both(lambda store: store.get(EVERY_TASK))
         self.both(lambda store: [store.position(t) for t in there.values()])
-        self.both(lambda store: [store.running(i) for i in every])
+        self.both(lambda store: [store.running(i) for i in EVERY_TASK])
         self.both(lambda store: [store.held_by(e) for e in ("e1", "e2")])
         self.both(lambda store: [store.counts(), store.counts("bob")])
         self.both(lambda store: [store.next_due(), store.due(START + 5, 3), store.due(NEVER, 99)])
@@ -184,6 +299,15 @@ class SideBySide(RuleBasedStateMachine):
         self.both(lambda store: [store.executors(), set(store.blob_digests())])
         told = [list(feed.next(0)) for feed in self.feeds]
         assert told[0] == told[1]
+
+    @invariant()
+    def counters_equal_a_recount(self):
+        found = self.both(lambda store: store.batches(EVERY_BATCH))
+        self.both(lambda store: [store.due_batches(9), store.stale_batches(START + 6, 9)])
+        for id_, (_, counters) in found.items():
+            tasks = self.both(lambda store, id_=id_: store.batch_tasks(id_))
+            assert counters.counts == Counter(index_of(task).status for task in tasks)
+            assert not self.both(lambda store, id_=id_: store.recount(id_))
 
 
 TestSideBySide = SideBySide.TestCase

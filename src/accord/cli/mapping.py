@@ -8,12 +8,13 @@ batch's counters say that others ended, the tasks in flight are listed.
 
 from __future__ import annotations
 
+import collections
 import enum
-import queue
+import os
+import select
 import shlex
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, BinaryIO
 
 import msgspec
@@ -63,6 +64,8 @@ WAIT_PER_JOB = 0.0005
 """Seconds more, for each job in flight."""
 PATIENCE = 15.0
 """Seconds that a cancellation may take."""
+_PIECE = 64 * 1024
+"""Bytes of arguments that are read at once."""
 _REPLACED = "\ufffd"
 """What stands in a text for bytes that are none."""
 _SHOWN = 60
@@ -192,37 +195,31 @@ def filled(command: str, job: Job) -> str:
 
 
 class Arguments:
-    """Arguments as jobs: those given, else lines of stdin, read while other things happen."""
+    """Arguments as jobs: those given, else the lines of a file, taken as they come."""
 
-    def __init__(self, given: Sequence[str] | None) -> None:
+    def __init__(self, given: Sequence[str] | None, file: int = 0) -> None:
         self.total = None if given is None else len(given)
         """How many there are, where that is known."""
         self.number = 0
         """How many were taken."""
-        self.over = False
+        self._source: Iterator[str] | Lines = Lines(file) if given is None else iter(given)
+
+    @property
+    def over(self) -> bool:
         """Whether no more will come."""
-        self._given = None if given is None else iter(given)
-        self._lines: queue.Queue[bytes | OSError | None] = queue.Queue(maxsize=WINDOW)
-        if given is None:
-            threading.Thread(target=self._read, args=(sys.stdin.buffer,), daemon=True).start()
+        if isinstance(self._source, Lines):
+            return self._source.over
+        return self.number == self.total
 
     @property
     def ready(self) -> bool:
         """Whether there is one to take."""
-        return self._given is not None or not self._lines.empty()
-
-    def _read(self, lines: Iterable[bytes]) -> None:
-        try:
-            for line in lines:
-                self._lines.put(line)
-        except OSError as error:
-            self._lines.put(error)
-        self._lines.put(None)
+        return self._source.wait(0.0) if isinstance(self._source, Lines) else not self.over
 
     def take(self, most: int, patience: float) -> list[Job]:
         """At most so many that are there by now; waits only for the first, so many seconds."""
         found: list[Job] = []
-        while len(found) < most and not self.over:
+        while len(found) < most:
             argument = self._next(0.0 if found else patience)
             if argument is None:
                 break
@@ -231,24 +228,51 @@ class Arguments:
         return found
 
     def _next(self, patience: float) -> str | None:
-        if self._given is not None:
-            argument = next(self._given, None)
-            self.over = argument is None or self.number + 1 == self.total
-            return argument
+        if not isinstance(self._source, Lines):
+            return next(self._source, None)
+        line = self._source.take(patience)
         try:
-            line = self._lines.get(block=patience > 0, timeout=patience or None)
-        except queue.Empty:
-            return None
-        if isinstance(line, OSError):
-            raise line
-        self.over = line is None
-        return None if line is None else self._decoded(line)
-
-    def _decoded(self, line: bytes) -> str:
-        try:
-            return line.removesuffix(b"\n").decode()
+            return None if line is None else line.decode()
         except UnicodeDecodeError as error:
             raise Failure(f"Line {self.number + 1} of stdin is no UTF-8. Encode it so.") from error
+
+
+class Lines:
+    """Lines of a file that may keep us waiting: read no sooner than they are wanted.
+
+    A thread that reads would be simpler, but Python cannot end while one waits for stdin.
+    """
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._lines: collections.deque[bytes] = collections.deque()
+        self._rest = b""
+        self._ended = False
+
+    @property
+    def over(self) -> bool:
+        """Whether there are no more."""
+        return self._ended and not self._lines
+
+    def take(self, patience: float) -> bytes | None:
+        """The next line without its end, if it comes within so many seconds."""
+        return self._lines.popleft() if self.wait(patience) else None
+
+    def wait(self, patience: float) -> bool:
+        """Whether there is one, at once or within so many seconds."""
+        while not self._lines and not self._ended:
+            if not select.select([self._file], [], [], patience)[0]:
+                return False
+            self._read()
+        return bool(self._lines)
+
+    def _read(self) -> None:
+        data = os.read(self._file, _PIECE)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._lines.extend(lines)
+        if not data:
+            self._ended = True
+            self._lines.extend([self._rest] if self._rest else [])
 
 
 # -- jobs in flight --------------------------------------------------------------------------

@@ -23,6 +23,7 @@ LINE_PAUSE = 10.0
 LINE_STEPS = 10
 """Plain lines that come at most between the first and the last."""
 _REDRAW = 0.1
+_NARROWEST = 20
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,6 +179,7 @@ class Bar:
         if soon or self._open_line:
             return
         self._drawn_at = now
+        self._progress.console.width = _width()
         self._progress.update(
             self._task,
             total=state.total if state.whole and state.total else None,
@@ -200,6 +202,13 @@ class Bar:
         self._progress.stop()
         if state is not None:
             print("\n" * self._open_line + line(state), file=sys.stderr, flush=True)
+
+
+def _width() -> int:
+    """Of the bar: the ^C that a terminal writes behind it must not begin another line."""
+    from rich.console import Console
+
+    return max(_NARROWEST, Console(file=sys.stderr).width - 3)
 
 
 def _bar() -> Progress:

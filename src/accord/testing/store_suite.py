@@ -12,6 +12,7 @@ from functools import partial
 
 import msgspec
 
+from accord.core.batch import BatchQuery
 from accord.core.executor import Executor, ExecutorState
 from accord.core.ids import Digest, ExecutorName, SessionId, TaskId, TokenId, UserName
 from accord.core.index import index_of
@@ -24,7 +25,17 @@ from accord.ports.clock import Clock
 from accord.ports.store import Chunk, Feed, Notice, Running, Store
 from accord.testing.batch_store_suite import BatchStoreSuite
 from accord.testing.clock import FakeClock
-from accord.testing.samples import START, ended, executor, running, succeeded, task, task_id
+from accord.testing.samples import (
+    START,
+    batch,
+    batch_id,
+    ended,
+    executor,
+    running,
+    succeeded,
+    task,
+    task_id,
+)
 from accord.testing.together import in_background, together
 
 SMALL_FEED = 50
@@ -850,10 +861,15 @@ class DurableStoreSuite(StoreSuite):
         self.store.put_token(_token("a"), User(name=UserName("alice")))
         self.store.append_output([_chunk(1, b"hello")])
         self.store.put_running([_note(1, Phase.COMPILING)])
+        self.store.put_batch(batch(key="k", closed=START))
+        members = [task(3, batch=batch_id(1)), succeeded(4, batch=batch_id(1))]
+        self.store.add_to_batch(batch(key="k", closed=START), members)
+        self.store.put_batch(batch(2, closed=START))
         before = self._everything()
         self.reopen()
         assert self._everything() == before
         assert self.store.add([task(9, key="k")])[0].id == task_id(1)
+        assert self.store.put_batch(batch(9, key="k")).id == batch_id(1)
 
     def _everything(self) -> list[object]:
         store = self.store
@@ -871,6 +887,10 @@ class DurableStoreSuite(StoreSuite):
             store.tokens(),
             store.output(task_id(1), 0, "stdout", 0, 99),
             store.running(task_id(1)),
+            store.search_batches(BatchQuery()),
+            store.due_batches(9),
+            store.batch_tasks(batch_id(1)),
+            store.search(Query(batch=batch_id(1))),
         ]
 
     def test_what_was_accepted_before_the_close_is_finished(self) -> None:

@@ -51,7 +51,7 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
 
 def page(db: sqlite3.Connection, query: Query, shown: Shown) -> Page:
     """The page that was asked for."""
-    walks = [_slowest(query)] if query.slowest_first else walks_of(query, shown)
+    walks = [slowest(query)] if query.slowest_first else walks_of(query, shown)
     rows = itertools.chain.from_iterable(db.execute(*page_of(w, query)) for w in walks)
     found = sorted(rows, reverse=not query.oldest_first)[: query.limit + 1]
     items = tuple(shown.get(id_) or decode(data, Summary) for *_, id_, data in found[: query.limit])
@@ -99,7 +99,7 @@ def walks_of(query: Query, shown: Shown) -> list[Walk]:
     return [_filtered(walk, query) for walk in walks]
 
 
-def _slowest(query: Query) -> Walk:
+def slowest(query: Query) -> Walk:
     """By the seconds that tasks of a batch ran; only of those that are done."""
     condition = "t.wall IS NOT NULL AND t.batch = ?"
     walk = msgspec.structs.replace(_walk(condition, "tasks_slow", query.batch), order="t.wall")
