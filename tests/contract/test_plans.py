@@ -210,6 +210,14 @@ def test_a_page_of_a_batch_walks_the_batch(db):
             assert steps(db, lambda page=page: db.execute(*page).fetchall()) < FEW
 
 
+@pytest.mark.parametrize("status", [(), (Status.PENDING, Status.SUCCESS)])
+def test_the_total_of_a_batch_comes_from_its_counters(db, status):
+    query = Query(batch=ONE, status=status, limit=5)
+    pages: list[listing.Page] = []
+    assert steps(db, lambda: pages.append(listing.page(db, query, {}))) < FEW
+    assert (pages[0].total, len(pages[0].items)) == (2000, 5)
+
+
 BATCH_FILTERS = {
     "user": "alice",
     "labels": {"app": "1", "env": "x"},

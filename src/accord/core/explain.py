@@ -18,7 +18,7 @@ from accord.core.policy import Policy
 from accord.core.replica import Outcome, Phase, Replica, ReplicaState, Result, StepResult, Verdict
 from accord.core.retry import FAULTS, faults
 from accord.core.status import Reason, Status
-from accord.core.task import Task
+from accord.core.task import Stage, Task
 from accord.core.view import reason_of, shown_replica, status_of
 
 
@@ -39,7 +39,23 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 def explain(task: Task, around: Surroundings) -> str:
     """The explanation; plain text, for a person."""
     status = status_of(task, around.phases)
-    return _TEXTS[status](task, around)
+    return _TEXTS[status](task, around) + _assimilating(task) + _membership(task)
+
+
+def _assimilating(task: Task) -> str:
+    if task.assimilate_state is not Stage.READY:
+        return ""
+    handler = task.spec.assimilate.handler
+    return f" The assimilator {handler} has not taken its end in yet; it is called until it does."
+
+
+def _membership(task: Task) -> str:
+    """What its batch has to do with it."""
+    if task.retried_by is not None:
+        return f" Task {task.retried_by} has taken its place in batch {task.batch}."
+    if task.finishes is not None:
+        return f" It is the finishing task of batch {task.finishes}."
+    return ""
 
 
 # -- before the end ----------------------------------------------------------------------

@@ -424,3 +424,16 @@ def test_a_batch_document_may_be_written_anew_by_any_judicator(world: World) -> 
     stale = msgspec.structs.replace(batch, name="stale")
     world.work()
     assert world.store.apply_batches([stale]) == [False]
+
+
+def test_the_explanation_tells_of_an_assimilator_that_does_not_take_it(world: World) -> None:
+    notes = world.handlers["notes"] = Notes()
+    world.new_judicator()
+    notes.raises = 1
+    task = world.add(assimilate=Assimilation(handler="notes"))
+    machine = world.machine()
+    machine.finish(*machine.take())
+    world.work()
+    assert "assimilator notes" in world.judicator.explain(task.id)
+    world.pass_time(3, machine)
+    assert "assimilator" not in world.judicator.explain(task.id)

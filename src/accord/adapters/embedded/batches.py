@@ -106,11 +106,12 @@ def write(db: sqlite3.Connection, fold: Fold, now: float) -> list[BatchId]:
 def _count(
     db: sqlite3.Connection, batch: str, deltas: dict[Status, int], ended: int, now: float
 ) -> bool:
-    before = _counters(db, batch)
+    before = counters_of(db, batch)
     return before is not None and _store_counters(db, batch, before.changed(deltas, ended, now))
 
 
-def _counters(db: sqlite3.Connection, batch: str) -> Counters | None:
+def counters_of(db: sqlite3.Connection, batch: str) -> Counters | None:
+    """The counters of a batch, None where there is none of that id."""
     row = db.execute(COUNTERS, (batch,)).fetchone()
     return None if row is None else decode(row[0], Counters)
 
@@ -265,7 +266,7 @@ def tasks(
 
 def recount(db: sqlite3.Connection, batch: BatchId) -> bool:
     """Count anew; whether the counters were wrong. Within a write, so nothing changes meanwhile."""
-    before = _counters(db, batch)
+    before = counters_of(db, batch)
     if before is None:
         return False
     counts = _counted_anew(db, batch)

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from accord.adapters.embedded import batches
 from accord.core.documents import decode
 from accord.core.ids import BatchId, TaskId, UserName
 from accord.core.search import TOTAL_CEILING, Page, Query, Summary
@@ -55,13 +56,29 @@ def page(db: sqlite3.Connection, query: Query, shown: Shown) -> Page:
     rows = itertools.chain.from_iterable(db.execute(*page_of(w, query)) for w in walks)
     found = sorted(rows, reverse=not query.oldest_first)[: query.limit + 1]
     items = tuple(shown.get(id_) or decode(data, Summary) for *_, id_, data in found[: query.limit])
-    total = sum(db.execute(*total_of(w)).fetchone()[0] for w in walks)
+    total = None if shown else _total_by_counters(db, query)
+    if total is None:
+        total = sum(db.execute(*total_of(walk)).fetchone()[0] for walk in walks)
     return Page(
         items=items,
         total=min(total, TOTAL_CEILING),
         more_than_total=total > TOTAL_CEILING,
         next=items[-1].id if len(found) > query.limit and not query.slowest_first else None,
     )
+
+
+def _total_by_counters(db: sqlite3.Connection, query: Query) -> int | None:
+    """How many tasks of a batch match, where nothing is asked but its statuses; else None."""
+    rest = msgspec.structs.replace(query, batch=None, status=(), limit=0, cursor=None)
+    if query.batch is None or rest not in _UNFILTERED:
+        return None
+    counters = batches.counters_of(db, query.batch)
+    if counters is None:
+        return None
+    return sum(n for s, n in counters.counts.items() if not query.status or s in query.status)
+
+
+_UNFILTERED = (Query(limit=0), Query(limit=0, oldest_first=True))
 
 
 def page_of(walk: Walk, query: Query) -> tuple[str, tuple[object, ...]]:
