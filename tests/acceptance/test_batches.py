@@ -366,3 +366,23 @@ def test_map_ends_with_255_where_the_platform_refuses(platform):
     done = accord(platform, "map", "-q", "echo {}", "fine", "x" * 40_000)
     assert done.returncode == 255
     assert done.stderr.count(b"\n") == 1
+
+
+def test_tasks_and_the_finishing_task_keep_files_that_the_command_line_names(
+    platform, tmp_path, client
+):
+    finish = tmp_path / "join.py"
+    finish.write_text(
+        "import pathlib\n"
+        "kept = sorted(p.read_text() for p in pathlib.Path('data/files').glob('*/*.txt'))\n"
+        "pathlib.Path('joined').write_text(''.join(kept))\n"
+    )
+    template = ["--template", "echo {n} > {n}.txt", "--param", "n=1..3", "--keep", "*.txt"]
+    ending = ["--finish", str(finish), "--finish-keep", "joined"]
+    done = accord(platform, "batch", "submit", *template, *ending, "--wait")
+    assert done.returncode == 0, done.stderr
+    last = client.batch(done.stdout.decode().split()[0]).finish_task
+    assert client.file(last, "outputs/joined") == b"1\n2\n3\n"
+    refused = accord(platform, "batch", "submit", *template, "--finish-keep", "joined")
+    assert refused.returncode != 0
+    assert b"--finish-keep" in refused.stderr

@@ -13,7 +13,7 @@ from accord.adapters.embedded.database import connect, migrate, migrations
 from accord.core.batch import BatchQuery
 from accord.core.ids import member
 from accord.core.index import index_of
-from accord.core.search import Query
+from accord.core.search import Page, Query
 from accord.core.status import Status
 from accord.testing.clock import FakeClock
 from accord.testing.samples import (
@@ -213,7 +213,7 @@ def test_a_page_of_a_batch_walks_the_batch(db):
 @pytest.mark.parametrize("status", [(), (Status.PENDING, Status.SUCCESS)])
 def test_the_total_of_a_batch_comes_from_its_counters(db, status):
     query = Query(batch=ONE, status=status, limit=5)
-    pages: list[listing.Page] = []
+    pages: list[Page] = []
     assert steps(db, lambda: pages.append(listing.page(db, query, {}))) < FEW
     assert (pages[0].total, len(pages[0].items)) == (2000, 5)
 

@@ -18,7 +18,7 @@ from accord.adapters.embedded.writer import Writer
 from accord.core.batch import Counters
 from accord.core.documents import encode
 from accord.core.errors import AccordError, Corrupt, NotDone, Unavailable
-from accord.core.ids import TaskId, member, place
+from accord.core.ids import ExecutorName, TaskId, UserName, member, place
 from accord.core.index import index_of
 from accord.core.search import Query
 from accord.core.status import Status
@@ -224,10 +224,15 @@ def test_where_no_row_can_hold_a_task_its_batch_is_not_replaced_either(store):
 def test_what_many_change_is_counted_once_a_commit(store):
     store.put_batch(batch())
     store.add([task(n, batch=ONE) for n in range(20)])
-    written = []
-    store._writer.do(lambda db: db.set_trace_callback(written.append))
+    written: list[str] = []
     held, go_on = threading.Event(), threading.Event()
-    first = in_background(lambda: store._writer.do(lambda _: (held.set(), go_on.wait())))
+
+    def hold(db):
+        db.set_trace_callback(written.append)
+        held.set()
+        go_on.wait()
+
+    first = in_background(lambda: store._writer.do(hold))
     held.wait()
     moves = [in_background(partial(store.apply, [succeeded(n, batch=ONE)])) for n in range(20)]
     while len(store._writer._waiting) < len(moves):
@@ -511,6 +516,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path):
     db.close()
 
 
+BOB, E1 = UserName("bob"), ExecutorName("e1")
 FIRST = (
     "INSERT INTO tasks (id, version, user, key, name, add_time, status, class, priority, "
     "transition_time, assimilate, held, labels, blobs, summary, document) "
@@ -558,13 +564,13 @@ def test_tasks_of_the_first_version_are_all_there(path, first_version):
     assert store.get([t.id for t in first_version]) == {t.id: t for t in first_version}
     assert numbers(store.search(Query())) == [6, 5, 3, 2, 1]
     assert numbers(store.search(Query(labels={"n": "1"}))) == [3, 1]
-    assert numbers(store.search(Query(user="bob", status=(Status.SUCCESS,)))) == [6]
+    assert numbers(store.search(Query(user=BOB, status=(Status.SUCCESS,)))) == [6]
     assert store.counts() == {Status.PENDING: 3, Status.RUNNING: 1, Status.SUCCESS: 1}
-    assert store.counts("bob") == {Status.SUCCESS: 1}
+    assert store.counts(BOB) == {Status.SUCCESS: 1}
     assert [t.id for t in store.claimable(store.waiting_classes(), 9)] == [
         task_id(n) for n in (1, 2, 3)
     ]
-    assert [t.id for t in store.held_by("e1")] == [task_id(5)]
+    assert [t.id for t in store.held_by(E1)] == [task_id(5)]
     assert store.next_due() == START + 5
     assert_sound_columns(path)
     store.close()
@@ -589,16 +595,22 @@ def test_a_store_of_the_first_version_goes_on_being_written(path, first_version)
         False,
     ]
     assert store.apply([succeeded(5)]) == [True]
-    assert store.held_by("e1") == []
+    assert store.held_by(E1) == []
     assert store.purge([task_id(3), task_id(6)]) == 2
     assert numbers(store.search(Query(labels={"n": "1"}))) == [1]
     assert store.counts() == {Status.PENDING: 2, Status.SUCCESS: 2}
-    assert store.counts("bob") == {}
+    assert store.counts(BOB) == {}
     store.put_batch(batch())
     assert store.add_to_batch(batch(), [task(1, batch=ONE)])
     assert store.counts() == {Status.PENDING: 3, Status.SUCCESS: 2}
     assert [t.id for t in store.batch_tasks(ONE)] == [member(ONE, 1)]
     store.close()
+    db = connect(path, writes=False)
+    assert db.execute("SELECT task FROM labels ORDER BY task").fetchall() == [
+        (task_id(n),) for n in (1, 2)
+    ]
+    assert db.execute("SELECT * FROM holds").fetchall() == []
+    db.close()
 
 
 def test_a_document_that_cannot_be_read_is_told_as_corrupt(store):

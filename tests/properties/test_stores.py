@@ -184,9 +184,9 @@ class SideBySide(RuleBasedStateMachine):
         for id_, like, stale in changes:
             there = self.stores[0].get([id_]).get(id_)
             if there is not None:
-                fields = ("priority", "transition_time", "assimilate_state", "error_mask")
-                fields += ("replicas", "canonical", "spec")
-                fields += ("retried_by",) if there.batch else ()
+                fields = ["priority", "transition_time", "assimilate_state", "error_mask"]
+                fields += ["replicas", "canonical", "spec"]
+                fields += ["retried_by"] if there.batch else []
                 more = {f: getattr(like, f) for f in fields}
                 version = there.version - stale
                 changed.append(msgspec.structs.replace(there, version=version, **more))

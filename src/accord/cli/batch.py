@@ -77,11 +77,19 @@ def submit(
     language: Language = None,
     arg: Args = None,
     stdin: Stdin = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="A glob of output files that the template's tasks keep; repeatable."),
+    ] = None,
     name: Annotated[str, typer.Option(help="For you to find it again.")] = "",
     label: Labels = None,
     finish: Annotated[
         str | None,
         typer.Option(help="The finishing task: a source file, or a .json with a task."),
+    ] = None,
+    finish_keep: Annotated[
+        list[str] | None,
+        typer.Option(help="A glob of output files that the finishing task keeps; repeatable."),
     ] = None,
     cushion: Annotated[
         int | None, typer.Option(min=1, help="Unsent tasks of a template that are kept ready.")
@@ -104,26 +112,29 @@ def submit(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Submit a batch and print its id.
+    r"""Submit a batch and print its id.
 
     With --wait, exits with 0 only if all of its tasks succeeded.
 
     Examples:
       accord batch submit --template 'echo {n}' --param n=1..1000 --wait
 
-      accord batch submit --template tile.cpp -a '{x}' -a '{y}' --param x=0..7 --param y=0..7
+      accord batch submit --template tile.cpp -a '{x}' -a '{y}' --keep '*.ppm' \
+        --param x=0..7 --param y=0..7 --finish join.py --finish-keep '*.png'
 
       generate-tasks | accord batch submit - --name night --finish report.py
     """
     if (file is None) == (template is None):
         raise Failure("Give a file with tasks, or a --template with its --param.", USAGE)
     sizes = (wall, cpu, memory, processes, output, disk)
-    if template is None and any(value is not None for value in (language, arg, stdin, *sizes)):
-        raise Failure("Arguments, input and limits of tasks stand in the file.", USAGE)
+    if template is None and any(
+        value is not None for value in (language, arg, stdin, keep, *sizes)
+    ):
+        raise Failure("Arguments, input, limits and kept files of tasks stand in the file.", USAGE)
     head = {
         "name": name or None,
         "labels": labels(label) or None,
-        "finish": templates.finishing(finish),
+        "finish": templates.keeping(templates.finishing(finish), finish_keep, "--finish-keep"),
         "open": open_ or None,
         "key": key or fresh_key(),
     }
@@ -134,7 +145,8 @@ def submit(
     }
     if template is not None:
         head["name"] = name or named(template)
-        sweep["template"] = templates.template(template, language, arg or (), stdin, limits(*sizes))
+        filled = templates.template(template, language, arg or (), stdin, limits(*sizes))
+        sweep["template"] = templates.keeping(filled, keep, "--keep")
     with connect(url, token) as client:
         batch = _submit(client, file, head, sweep)
         if not json:

@@ -150,3 +150,18 @@ def finishing(file: str | None) -> dict[str, Any] | None:
     if file.endswith(".json"):
         return document(file)
     return spec(**program(file, None, None, None))
+
+
+def keeping(
+    task: dict[str, Any] | None, globs: Sequence[str] | None, option: str
+) -> dict[str, Any] | None:
+    """The task, keeping the output files of these globs as well. Raises Failure where there is none.
+
+    >>> keeping({"outputs": ["a"]}, ["b"], "--keep")
+    {'outputs': ['a', 'b']}
+    """
+    if not globs:
+        return task
+    if task is None:
+        raise Failure(f"{option} says what a task keeps, and there is none. Give it as well.")
+    return {**task, "outputs": [*task.get("outputs", ()), *globs]}

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -16,7 +18,7 @@ from accord.core.parameters import Rows, Values
 from accord.core.replica import Content, Phase, Replica, Result, StepResult, Verdict
 from accord.core.search import TOTAL_CEILING, Page, Query
 from accord.core.status import Status
-from accord.core.task import NewTask, Spec, Task
+from accord.core.task import ErrorMask, NewTask, Spec, Task
 from accord.ports.store import Notice, Running, Store
 from accord.testing.clock import FakeClock
 from accord.testing.samples import (
@@ -59,7 +61,7 @@ class BatchStoreSuite:
     clock: FakeClock
     store: Store
 
-    def filled(self, *tasks: Task, **changes: object) -> Batch:
+    def filled(self, *tasks: Task, **changes: Any) -> Batch:
         """Batch 1 with these tasks, as it is stored."""
         new = batch(**changes)
         self.store.put_batch(new)
@@ -141,7 +143,11 @@ class BatchStoreSuite:
         self.store.apply([succeeded(0, batch=ONE), succeeded(1, batch=ONE)])
         self.clock.advance(BUCKET)
         self.store.apply([succeeded(2, batch=ONE), task(3, batch=ONE, replicas=RUNNING)])
-        self.store.apply([succeeded(2, batch=ONE, version=2, priority=3)])  # had ended before
+        # These had ended before.
+        self.store.apply([succeeded(2, batch=ONE, version=2, priority=3)])
+        cancelled = {"replicas": OVER, "error_mask": ErrorMask.CANCELLED}
+        self.store.apply([task(2, batch=ONE, version=3, **cancelled)])
+        assert self.counts() == {Status.SUCCESS: 2, Status.RUNNING: 1, Status.CANCELLED: 1}
         first = int(START // BUCKET)
         assert self.store.batches([ONE])[ONE][1].ended == {first: 2, first + 1: 1}
 
@@ -526,6 +532,16 @@ class BatchStoreSuite:
         assert self.store.batches([ONE])[ONE] == (stored, self.store.batches([ONE])[ONE][1])
         assert self.counts() == {Status.SUCCESS: 1}
 
+    def test_of_a_purged_batch_nothing_is_left(self) -> None:
+        self.filled(task(1, batch=ONE), closed=START)
+        self.store.apply([succeeded(1, batch=ONE)])
+        self.store.purge([member(ONE, 1)])
+        self.store.purge_batch(ONE)
+        self.store.put_batch(batch(2, closed=START))
+        assert self.due(limit=1) == [2]
+        self.store.put_batch(batch())
+        assert self.store.batches([ONE]) == {ONE: (batch(), Counters())}
+
     def test_the_key_of_a_purged_batch_is_free_again(self) -> None:
         self.store.put_batch(batch(1, key="k"))
         self.store.purge_batch(ONE)
@@ -613,7 +629,7 @@ class BatchStoreSuite:
 
     # -- feed and blobs ------------------------------------------------------------------
 
-    def told(self, *calls: partial[object]) -> list[Notice]:
+    def told(self, *calls: Callable[[], object]) -> list[Notice]:
         """What a feed tells of these calls."""
         feed = self.store.feed()
         for call in calls:
@@ -653,6 +669,12 @@ class BatchStoreSuite:
         first, second = (partial(self.store.apply, [succeeded(n, batch=ONE)]) for n in (1, 2))
         assert self.told(first) == [Notice(task=ids[0])]
         assert self.told(second) == [Notice(task=ids[1]), Notice(batch=ONE)]
+
+    def test_a_feed_tells_of_a_batch_that_became_due_for_more_tasks(self) -> None:
+        new = [task(n, batch=ONE) for n in range(2)]
+        self.filled(*new, closed=START, total=9, taken=2, cushion=2)
+        told = self.told(partial(self.store.apply, [task(0, batch=ONE, replicas=RUNNING)]))
+        assert told[1:] == [Notice(batch=ONE)]
 
     def test_a_feed_tells_of_a_batch_whose_finishing_task_was_written(self) -> None:
         self.store.put_batch(batch())
