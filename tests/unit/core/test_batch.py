@@ -1,5 +1,7 @@
 """What is due about a batch, and what its user sees."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,17 @@ from accord.core.batch import (
 )
 from accord.core.errors import Invalid
 from accord.core.ids import MOST_ATTEMPTS, MOST_MEMBERS, BatchId, TaskId, UserName, member, place
-from accord.core.parameters import Range, Rows, Values, at, check_axes, fill, filler, grid_size
+from accord.core.parameters import (
+    Axis,
+    Range,
+    Rows,
+    Values,
+    at,
+    check_axes,
+    fill,
+    filler,
+    grid_size,
+)
 from accord.core.replica import content
 from accord.core.status import Status
 from accord.core.task import Source
@@ -27,7 +39,7 @@ BATCH = BatchId("01ARZ3NDEKTSV4RRFFQ69G5FAV")
 
 
 def a_batch(**changes):
-    fields = {
+    fields: dict[str, Any] = {
         "id": BATCH,
         "user": UserName("alice"),
         "source": BatchSource.LIST,
@@ -163,7 +175,8 @@ axes = st.lists(
 
 @given(axes)
 def test_a_grid_is_the_product_of_its_axes_last_one_fastest(described):
-    made, expected = [], [{}]
+    made: list[Axis] = []
+    expected: list[dict[str, Any]] = [{}]
     for number, axis in enumerate(described):
         name = f"p{number}"
         if isinstance(axis, tuple):
@@ -211,7 +224,9 @@ def test_every_place_that_may_hold_a_placeholder_is_filled():
     assert spec.execute.command == ("v", "x")
     assert (spec.execute.args, spec.execute.env) == (("v",), {"K": "v"})
     assert spec.execute.stdin == content(b"v\xff")
+    assert spec.compile
     assert spec.compile.command == "make v"
+    assert spec.source
     assert spec.source.files == {"v.txt": content(b"{n}")}
 
 
