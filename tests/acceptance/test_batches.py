@@ -221,7 +221,6 @@ def test_whoever_stops_waiting_is_told_how_to_go_on(platform, client):
         (("batch", "results", "01ARZ3NDEKTSV4RRFFQ69G5FAV"), b"no batch"),
         (("batch", "list", "--label", "x"), b"key:value"),
         (("map", "true", "a", "-j", "0"), b"-j"),
-        (("map", "/does/not/exist.py", "a"), b"/does/not/exist.py"),
     ],
 )
 def test_errors_are_one_line_that_says_what_to_do(platform, argv, says):
@@ -360,6 +359,24 @@ def test_map_bounds_what_is_in_flight(platform, client):
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 130
     assert client.batch(batch.id).status == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("/does/not/exist.py", "a"), b"accord: /does/not/exist.py: No such file or directory\n"),
+        (("echo", "a", "--url", "http://127.0.0.1:1"), b"No platform answers"),
+        (("echo", "a", "--label", "x"), b"KEY:VALUE"),
+        (("", "a"), b"accord: tasks.0: The command is empty. Name a program.\n"),
+    ],
+)
+def test_map_takes_nothing_else_for_a_number_of_failed_jobs(platform, client, argv, says):
+    before = {batch.id for batch in client.batches()}
+    done = accord(platform, "map", "-q", *argv)
+    assert done.returncode == 255
+    assert says in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert {batch.id for batch in client.batches()} == before
 
 
 def test_map_ends_with_255_where_the_platform_refuses(platform):

@@ -80,7 +80,7 @@ QUEUES: dict[str, tuple[str, list[object]]] = {
     "before": (queues.BEFORE, ["x", 1, "x", 1, "id"]),
     "due": (queues.DUE, [START, 5]),
     "next due": (queues.NEXT_DUE, []),
-    "to assimilate": (queues.TO_ASSIMILATE, [5]),
+    "to assimilate": (queues.TO_ASSIMILATE, ["", 5]),
     "held": (queues.HELD, ["e1"]),
     "blobs": (queues.BLOBS, [0]),
     "executor": (people.EXECUTOR, ["e1"]),

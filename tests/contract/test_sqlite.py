@@ -23,7 +23,6 @@ from accord.core.index import index_of
 from accord.core.search import Query
 from accord.core.status import Status
 from accord.core.task import NEVER, blobs
-from accord.ports.store import Notice
 from accord.testing.clock import FakeClock
 from accord.testing.samples import START, batch, batch_id, running, succeeded, task, task_id
 from accord.testing.together import in_background, together
@@ -181,35 +180,6 @@ ONE = batch_id(1)
 
 def counters_of(store):
     return store.batches([ONE])[ONE][1]
-
-
-def test_a_recount_corrects_counters_that_are_wrong_and_tells_of_it(store):
-    closed = batch(closed=START, total=2, taken=2)
-    store.put_batch(closed)
-    store.add_to_batch(closed, [succeeded(n, batch=ONE) for n in range(2)])
-    right = counters_of(store)
-    wrong = Counters(counts={Status.PENDING: 5, Status.SUCCESS: 1}, ended=right.ended)
-    values = (encode(wrong), ONE)
-    store._writer.do(
-        lambda db: db.execute("UPDATE counters SET open = 5, document = ? WHERE batch = ?", values)
-    )
-    assert store.due_batches(9) == []
-    feed = store.feed()
-    assert store.recount(ONE)
-    assert counters_of(store) == right
-    assert right.ended == {int(START // 10): 2}
-    assert [b.id for b, _ in store.due_batches(9)] == [ONE]
-    assert feed.next(0) == (Notice(batch=ONE),)
-    assert not store.recount(ONE)
-
-
-def test_a_batch_whose_counters_are_wrong_is_not_purged_with_tasks_in_it(store):
-    store.put_batch(batch())
-    store.add([task(1, batch=ONE)])
-    store._writer.do(
-        lambda db: db.execute("UPDATE counters SET document = ?", [encode(Counters())])
-    )
-    assert not store.purge_batch(ONE)
 
 
 def test_where_no_row_can_hold_a_task_its_batch_is_not_replaced_either(store):

@@ -186,6 +186,18 @@ def test_a_list_that_the_judicator_refuses_does_not_run_in_part(site: Site) -> N
     assert (batch["status"], batch["counts"]) == ("cancelled", {"cancelled": 100})
 
 
+def test_what_the_judicator_refuses_from_its_first_task_on_leaves_no_batch(site: Site) -> None:
+    bad = echo(0, assimilate="nobody")
+    for response in (
+        send(site, {"tasks": [bad, echo(1)]}),
+        stream(site, [bad, echo(1)]),
+        stream(site, [echo(0)], "?assimilate=nobody"),
+    ):
+        problem = refused(response)
+        assert (problem["taken"], "batch" in problem) == (0, False)
+    assert made(site.get(BATCHES), 200)["items"] == []
+
+
 @pytest.mark.parametrize(
     ("document", "field"),
     [
@@ -453,6 +465,22 @@ def test_an_open_batch_takes_more_until_it_is_closed(site: Site) -> None:
     assert done(site, batch)["counts"] == {"success": 3}
     assert names(site, batch) == ["t0", "t1", "t2"]
     refused(site.post(batch["links"]["tasks"], json={"tasks": [echo(3)]}), 409, "already_done")
+
+
+def test_what_a_closed_batch_refuses_is_not_to_be_sent_there_again(site: Site) -> None:
+    batch = submit(site, tasks=[echo(0)])
+    problem = refused(stream(site, [echo(1)], path=batch["links"]["tasks"]), 409, "already_done")
+    assert (problem["batch"], problem["taken"]) == (batch["id"], 0)
+    assert "?at=" not in problem["detail"]
+    assert "line" not in problem
+
+
+def test_an_open_batch_stays_whatever_it_refuses(site: Site) -> None:
+    batch = submit(site, tasks=[], open=True)
+    bad, path = echo(0, assimilate="nobody"), batch["links"]["tasks"]
+    refused(stream(site, [bad], path=path))
+    refused(site.post(path, json={"tasks": [bad]}))
+    assert made(site.get(batch["links"]["self"]), 200)["status"] == "receiving"
 
 
 def test_adding_at_a_place_adds_once(site: Site) -> None:

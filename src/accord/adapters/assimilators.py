@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -28,7 +29,7 @@ class Append:
 
     The option ``file`` names it; without it there is one file for each batch, and one for all
     tasks without. A line carries the ``token`` of its task's end: of two lines with the same token,
-    which a crash can leave, one is to be passed over.
+    which a crash can leave, one is to be passed over. Likewise one that is no JSON, being torn.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,8 +53,8 @@ class Append:
         path = self._path(ending)
         with self._lock:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab") as file:
-                file.write(line)
+            with path.open("a+b") as file:
+                file.write(b"\n" + line if _is_torn(file) else line)
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -61,6 +62,14 @@ class Append:
         task = ending.task
         name = ending.options.get("file") or task.batch or task.finishes or "tasks"
         return self._folder / task.user / f"{name}.jsonl"
+
+
+def _is_torn(file: IO[bytes]) -> bool:
+    """Whether the last line has no end, as when the disk was full or the machine died."""
+    if not file.seek(0, os.SEEK_END):
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
 
 
 def assimilators(folder: Path) -> dict[str, Assimilator]:

@@ -15,6 +15,7 @@ import select
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, BinaryIO
 
 import msgspec
@@ -137,17 +138,33 @@ def map_(
 
       accord map main.cpp 10 20 30 --wall 10
     """
-    make = maker(command, language, limits(wall, cpu, memory, processes, output, disk))
-    source = Arguments(_given(arguments or []))
-    about = {"name": name or named(command), "labels": labels(label)}
+    wishes = limits(wall, cpu, memory, processes, output, disk)
     clock = SystemClock()
-    with connect(url, token) as client:
+    with no_count():
+        make = maker(command, language, wishes)
+        source = Arguments(_given(arguments or []))
+        about = {"name": name or named(command), "labels": labels(label)}
+    with no_count(), connect(url, token) as client:
         shown = display(clock, quiet=quiet)
         flight = Flight(client, make, about)
         writer = Writer(client, tag=tag, shown=shown)
         window = jobs or WINDOW
         course = Course(flight, writer, clock, window=window, keep_order=keep_order, halt=halt)
         raise typer.Exit(guarded(course, flight, source, shown))
+
+
+@contextmanager
+def no_count() -> Iterator[None]:
+    """Whatever fails in here is not taken for a number of failed jobs, save for a wrong command
+    line. Raises Failure.
+    """
+    try:
+        yield
+    except Failure as error:
+        code = USAGE if error.exit_code == USAGE else BROKEN
+        raise Failure(str(error), code) from error
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise Failure(f"{error.filename}: {error.strerror}", BROKEN) from error
 
 
 def _given(arguments: list[str]) -> list[str] | None:
@@ -550,4 +567,12 @@ def guarded(course: Course, flight: Flight, source: Arguments, shown: Display) -
         return INTERRUPTED
     except (AccordClientError, Failure, OSError) as error:
         shown.end(None)
-        raise Failure(f"{error} Of what was begun: {flight.cancel()}.", BROKEN) from error
+        raise Failure(f"{error}{_left(flight, error)}", BROKEN) from error
+
+
+def _left(flight: Flight, error: Exception) -> str:
+    """What becomes of the jobs that were begun, as a sentence; nothing where none can have been."""
+    refused = isinstance(error, AccordClientError) and not error.retry
+    if not flight.begun and (refused or isinstance(error, Failure)):
+        return ""
+    return f" Of what was begun: {flight.cancel().rstrip('.')}."

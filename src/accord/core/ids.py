@@ -75,6 +75,11 @@ def member(batch: BatchId, index: int, attempt: int = 0) -> TaskId:
     return TaskId(batch[:_OWN] + "".join(digits))
 
 
+def finisher(batch: BatchId, attempt: int) -> TaskId:
+    """The id of a finishing task of a batch; ``attempt`` counts them from 0."""
+    return member(batch, MOST_MEMBERS - 1, attempt)
+
+
 def place(task: TaskId) -> tuple[int, int]:
     """The place and the attempt that the id of a task of a batch spells.
 

@@ -16,10 +16,12 @@ import msgspec
 
 from accord.core.errors import Invalid
 from accord.core.replica import Content, content
-from accord.core.task import NewTask, Scalar, Source, Spec, Step
+from accord.core.task import INLINE_DOCUMENT, NewTask, Scalar, Source, Spec, Step
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """How a parameter may be called."""
+MOST_NAMES = 64
+"""Parameters of one template."""
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True, tag="range"):
@@ -134,7 +136,8 @@ def filler(values: Mapping[str, Scalar]) -> Callable[[str], str]:
     r"""What puts values in the place of ``{name}``.
 
     ``{{name}}`` stands for the text ``{name}``. ``${name}`` is the shell's and stays, as does
-    whatever else stands in braces.
+    whatever else stands in braces. Raises Invalid where all that one filler puts in is more than a
+    task may hold: few bytes of placeholders could stand for any number of bytes.
 
     >>> filler({"n": 5})("f {n} {{n}} ${n} {m} {'a': {n}}")
     "f 5 {n} ${n} {m} {'a': 5}"
@@ -144,9 +147,20 @@ def filler(values: Mapping[str, Scalar]) -> Callable[[str], str]:
     known = "|".join(map(re.escape, values))
     pattern = re.compile(rf"\{{\{{({known})\}}\}}|(?<!\$)\{{({known})\}}")
 
+    room = INLINE_DOCUMENT
+
     def put(match: re.Match[str]) -> str:
+        nonlocal room
         literal, name = match.groups()
-        return f"{{{literal}}}" if literal else spelled(values[name])
+        text = f"{{{literal}}}" if literal else spelled(values[name])
+        room -= len(text)
+        if room < 0:
+            raise Invalid(
+                f"The values fill in more than {INLINE_DOCUMENT // 1024} KiB. Shorten them, or let "
+                "the program read them from a file.",
+                field="spec",
+            )
+        return text
 
     return lambda text: pattern.sub(put, text) if "{" in text else text
 
@@ -165,7 +179,7 @@ def fill(template: NewTask, values: Mapping[str, Scalar]) -> NewTask:
 
     Filled are its name, its labels' values, commands, arguments, environment, stdin, and the names
     of source and output files. Contents of source files are the same for all. Raises Invalid where
-    two files come to have one name.
+    two files come to have one name, or the values take more room than a task has.
     """
     put = filler(values)
     labels = {key: put(value) for key, value in template.labels.items()}
@@ -215,6 +229,10 @@ def _filled_content(found: Content, put: Callable[[str], str]) -> Content:
 def check_axes(axes: Sequence[Axis]) -> None:
     """Raises Invalid where they contradict each other or have no values."""
     names = list(itertools.chain.from_iterable(axis.names for axis in axes))
+    if len(names) > MOST_NAMES:
+        raise Invalid(
+            f"There are {len(names)} parameters. Take at most {MOST_NAMES}.", field="parameters"
+        )
     for name in names:
         if not NAME.fullmatch(name):
             raise Invalid(

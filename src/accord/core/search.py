@@ -61,6 +61,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     executor: ExecutorName | None = None
     batch: BatchId | None = None
     parameters: Mapping[str, Scalar] = {}
+    """Long texts are cut short; the task has them whole."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,8 +13,10 @@ from accord.core.replica import Phase, Replica, ReplicaState, Result, StepResult
 from accord.core.retry import FAULTS
 from accord.core.search import Summary
 from accord.core.status import Reason, Status
-from accord.core.task import ErrorMask, Task
+from accord.core.task import ErrorMask, Scalar, Task
 
+PARAMETERS = 1024
+"""Characters of the texts among a task's parameters that a summary shows together."""
 _FAILED: tuple[tuple[int, Reason], ...] = (
     (ErrorMask.BAD_INPUT, Reason.BAD_INPUT),
     (ErrorMask.COULDNT_SEND, Reason.UNSENDABLE),
@@ -118,8 +120,20 @@ def summary_of(task: Task, phases: Mapping[int, Phase] | None = None) -> Summary
         attempts=sum(r.sent_time is not None for r in task.replicas),
         executor=shown.executor if shown else None,
         batch=task.batch,
-        parameters=task.parameters,
+        parameters=_brief(task.parameters),
     )
+
+
+def _brief(parameters: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
+    """The parameters, long texts cut short, so that a page of a list stays within a frame."""
+    texts = [value for value in parameters.values() if isinstance(value, str)]
+    if sum(map(len, texts)) <= PARAMETERS:
+        return parameters
+    most = PARAMETERS // len(texts)
+    return {
+        name: f"{value[: most - 1]}…" if isinstance(value, str) and len(value) > most else value
+        for name, value in parameters.items()
+    }
 
 
 def _running(task: Task) -> bool:

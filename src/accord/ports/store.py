@@ -126,8 +126,8 @@ class Store(Protocol):
     def next_due(self) -> float | None:
         """The earliest transition_time of all, None where no task waits for a time."""
 
-    def to_assimilate(self, limit: int) -> list[Task]:
-        """Tasks whose assimilate_state is READY."""
+    def to_assimilate(self, limit: int, after: TaskId | None = None) -> list[Task]:
+        """Tasks whose assimilate_state is READY, by id, those after ``after``."""
 
     def held_by(self, executor: ExecutorName) -> list[Task]:
         """Tasks of which a replica is in progress on that executor."""

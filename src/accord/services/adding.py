@@ -13,6 +13,7 @@ from accord.core.limits import Limits
 from accord.core.parameters import Axis, Rows, fill
 from accord.core.policy import Policy
 from accord.core.task import NewTask, Scalar, Task
+from accord.core.transition import check_policy
 from accord.ports.assimilator import Assimilator
 from accord.ports.blobs import Blobs
 from accord.ports.clock import Ids
@@ -83,6 +84,7 @@ class Adding:
     def check(self, one: NewTask) -> None:
         """Check one. Invalid, NotYet, NotFound."""
         check(one, self._caps, self._handlers)
+        check_policy(one.spec.redundancy)
         check_blobs(one, self._blobs)
 
     def check_rows(self, axes: Sequence[Axis]) -> None:

@@ -6,7 +6,7 @@ to cancel, to submit again) is the affair of ``duties.batches``, which finds it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -24,7 +24,7 @@ from accord.core.batch import (
     status_of_batch,
 )
 from accord.core.errors import AlreadyDone, Invalid, KeyReused, NotDone, NotFound, Unavailable
-from accord.core.ids import BatchId, TaskId, member, task_id
+from accord.core.ids import MOST_ATTEMPTS, BatchId, TaskId, member, task_id
 from accord.core.lifecycle import Origin
 from accord.core.parameters import check_axes, grid_size
 from accord.core.status import Status
@@ -79,6 +79,8 @@ class Batches:
             **fields,
         )
         there = self._store.put_batch(batch)
+        if there.purging:
+            raise Unavailable("The batch of this key is being removed. Try again shortly.")
         if there.id != batch.id and (there.source, there.fingerprint) != (
             new.source,
             new.fingerprint,
@@ -105,13 +107,20 @@ class Batches:
             )
         for one in (new.template, new.finish):
             if one is not None:
-                self._adding.check(one)
+                self._check_own(one, new)
         if new.finish is not None and new.finish.spec.data is not None:
             raise Invalid(
                 "A finishing task finds the results in its data/, so it takes no data of its own.",
                 field="finish.data",
             )
         self._adding.check_rows(new.axes)
+
+    def _check_own(self, one: NewTask, new: NewBatch) -> None:
+        self._adding.check(one)
+        if one.user != new.user:
+            raise Invalid("The tasks of a batch are its owner's.", field="user")
+        if one.key is not None:
+            raise Invalid("A task of a batch has no key of its own.", field="key")
 
     def extend(self, id_: BatchId, at: int, tasks: Sequence[NewTask], *, close: bool) -> Batch:
         """Add tasks (port ``Judicator.extend_batch``)."""
@@ -201,10 +210,13 @@ class Batches:
         return _replace(view, why=explain_batch(view))
 
     def _finish_status(self, batch: Batch) -> Status | None:
-        if batch.finish_task is None:
-            return None
-        task = self._store.get([batch.finish_task]).get(batch.finish_task)
-        return status_of(task) if task else None
+        return self._finish_statuses([batch]).get(batch.id)
+
+    def _finish_statuses(self, batches: Iterable[Batch]) -> dict[BatchId, Status]:
+        """The status of the finishing task of each that has one."""
+        places = {batch.finish_task: batch.id for batch in batches if batch.finish_task}
+        found = self._store.get(list(places)) if places else {}
+        return {places[id_]: status_of(task) for id_, task in found.items()}
 
     def page(self, query: BatchQuery) -> BatchPage:
         """A page of batches. Invalid."""
@@ -215,7 +227,9 @@ class Batches:
         found = self._store.search_batches(_replace(query, limit=query.limit + 1))
         now = self._store.now()
         shown = found[: query.limit]
-        views = [_view(b, c, now, None) for b, c in shown if not b.purging]
+        there = [(batch, counters) for batch, counters in shown if not batch.purging]
+        ends = self._finish_statuses(batch for batch, _ in there)
+        views = [_view(batch, counters, now, ends.get(batch.id)) for batch, counters in there]
         return BatchPage(
             items=tuple(_replace(view, why=explain_batch(view)) for view in views),
             next=shown[-1][0].id if len(found) > query.limit else None,
@@ -271,6 +285,7 @@ class Batches:
                 )
             if batch.retry_before is not None or not self._has_failed(batch, counters):
                 return batch, ()
+            _check_rounds(batch)
             return _again(batch, self._store.now()), ()
 
         self._change(id_, retried)
@@ -304,6 +319,16 @@ class Batches:
             if self._store.add_to_batch(changed, tasks):
                 return _replace(changed, version=changed.version + 1)
         raise Unavailable("The batch is being changed by many at once. Try again shortly.")
+
+
+def _check_rounds(batch: Batch) -> None:
+    """The ids of finishing tasks are as many as those of the attempts at any other place."""
+    if batch.finish_task is not None and batch.finish_round + 1 >= MOST_ATTEMPTS:
+        raise AlreadyDone(
+            f"The batch had {MOST_ATTEMPTS} finishing tasks, which is all that it can have. "
+            "Make another batch of what is to be retried.",
+            id=batch.id,
+        )
 
 
 def _again(batch: Batch, now: float) -> Batch:

@@ -60,8 +60,9 @@ class Archive:
         self._store = store
         self._blobs = blobs
         self._batch = batch
-        self._room = room
-        """Bytes that may still go in."""
+        self._room_for_lines = room // 2
+        self._room = room - self._room_for_lines
+        """Bytes of files that may still go in. Lines have their own half, whatever comes first."""
         self._files: list[tuple[str, Content]] = []
         self.omitted = 0
 
@@ -80,15 +81,13 @@ class Archive:
         yield drain.taken()
 
     def _write_lines(self, lines: IO[bytes], drain: _Drain) -> Iterator[bytes]:
-        bound = self._room // 2
         for task in self._tasks():
             places = self._take_files(task)
             line = encoded(line_of(task, self._blobs, places)) + b"\n"
-            if bound < len(line):
+            if self._room_for_lines < len(line):
                 self.omitted += 1
                 continue
-            bound -= len(line)
-            self._room -= len(line)
+            self._room_for_lines -= len(line)
             lines.write(line)
             if piece := drain.taken():
                 yield piece
@@ -105,7 +104,7 @@ class Archive:
         kept = shown.result.kept if shown and shown.result else {}
         places: dict[str, str] = {}
         for path, content in kept.items():
-            if len(self._files) >= MOST_FILES or content.size > self._room // 2:
+            if len(self._files) >= MOST_FILES or content.size > self._room:
                 self.omitted += 1
                 continue
             self._room -= content.size

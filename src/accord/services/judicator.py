@@ -133,7 +133,12 @@ class Judicator:
         )
         member = Member(name=settings.name, address=address)
         self.duties = Duties(
-            self._leader_duties(), store, clock, lambda: self.leadership.leading, settings.sweep
+            self._leader_duties(),
+            store,
+            clock,
+            lambda: self.leadership.leading,
+            settings.sweep,
+            timed=True,
         )
         """What the leader does, with counters."""
         self.batch_duties = Duties(

@@ -1,6 +1,7 @@
 """What every store must do about batches: one test for each sentence of that section of the port.
 
-``StoreSuite`` takes these in, and opens the store that they ask.
+``StoreSuite`` takes these in, and opens the store that they ask. A subclass says in ``miscount``
+how counters are made wrong.
 """
 
 from __future__ import annotations
@@ -48,11 +49,15 @@ def places(found: list[Task]) -> list[int]:
     return [place(item.id)[0] for item in found]
 
 
+def over(wall: float) -> Replica:
+    """A replica that ran for so many seconds."""
+    step = StepResult(exit_code=0, wall_time=wall)
+    return ended(0, Result(verdict=Verdict.OK, execute=step))
+
+
 def after(wall: float) -> Task:
     """A task of batch 1 that ran for so many seconds, in the place of that number."""
-    step = StepResult(exit_code=0, wall_time=wall)
-    result = Result(verdict=Verdict.OK, execute=step)
-    return succeeded(int(wall), batch=ONE, replicas=(ended(0, result),))
+    return succeeded(int(wall), batch=ONE, replicas=(over(wall),))
 
 
 class BatchStoreSuite:
@@ -60,6 +65,10 @@ class BatchStoreSuite:
 
     clock: FakeClock
     store: Store
+
+    def miscount(self, id_: BatchId, counters: Counters) -> None:
+        """Put other counters in the place of a batch's own, behind the store's back."""
+        raise NotImplementedError(f"{type(self).__name__} must say how counters are made wrong")
 
     def filled(self, *tasks: Task, **changes: Any) -> Batch:
         """Batch 1 with these tasks, as it is stored."""
@@ -512,6 +521,27 @@ class BatchStoreSuite:
         assert not self.store.recount(ONE)
         assert self.store.batches([ONE]) == before
 
+    def test_a_recount_corrects_wrong_counters_and_tells_whether_they_were(self) -> None:
+        self.filled(*(succeeded(n, batch=ONE) for n in range(2)), closed=START, total=2, taken=2)
+        right = self.store.batches([ONE])[ONE][1]
+        assert right.ended == {int(START // BUCKET): 2}
+        wrong = {Status.PENDING: 5, Status.SUCCESS: 1}
+        self.miscount(ONE, msgspec.structs.replace(right, counts=wrong))
+        assert self.counts() == wrong
+        assert self.due() == []
+        answers: list[bool] = []
+        recount = partial(self.store.recount, ONE)
+        assert self.told(lambda: answers.append(recount())) == [Notice(batch=ONE)]
+        assert self.store.batches([ONE])[ONE][1] == right
+        assert self.due() == [1]
+        assert self.told(lambda: answers.append(recount())) == []
+        assert answers == [True, False]
+
+    def test_a_batch_whose_counters_are_wrong_is_not_purged_with_tasks_in_it(self) -> None:
+        self.filled(task(1, batch=ONE))
+        self.miscount(ONE, Counters())
+        assert not self.store.purge_batch(ONE)
+
     def test_a_batch_that_does_not_exist_is_not_recounted(self) -> None:
         self.store.add([task(1, batch=ONE)])
         assert not self.store.recount(ONE)
@@ -618,6 +648,7 @@ class BatchStoreSuite:
             *map(after, [2.0, 9.0, 4.0, 6.5]),
             task(20, batch=ONE),
             task(21, batch=ONE, replicas=RUNNING),
+            task(22, batch=ONE, replicas=(over(8.0), Replica(number=1))),  # waits for another run
         )
         self.store.add([succeeded(30, batch=batch_id(2))])
         page = self.store.search(Query(batch=ONE, slowest_first=True, limit=3))

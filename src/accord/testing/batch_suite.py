@@ -283,6 +283,8 @@ class BatchSuite:
         view = until_done(judicator, batch.id)
         assert (view.batch.finish_task, view.finish_status) == (last.task.id, Status.SUCCESS)
         assert view.counters.counts == {Status.SUCCESS: 1, Status.RUN_FAILED: 1}
+        (listed,) = judicator.batches(BatchQuery()).items
+        assert (listed.finish_status, listed.why) == (view.finish_status, view.why)
 
     def test_the_results_of_all_are_read_in_order(self, judicator: Judicator) -> None:
         machine = Machine(judicator)

@@ -588,6 +588,7 @@ class StoreSuite(BatchStoreSuite):
         self.store.add([succeeded(n, assimilate_state=s) for n, s in states.items()])
         assert ids(self.store.to_assimilate(9)) == [task_id(2), task_id(4)]
         assert ids(self.store.to_assimilate(1)) == [task_id(2)]
+        assert ids(self.store.to_assimilate(9, task_id(2))) == [task_id(4)]
         self.store.apply([succeeded(2, assimilate_state=Stage.DONE)])
         assert ids(self.store.to_assimilate(9)) == [task_id(4)]
 

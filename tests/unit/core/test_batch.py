@@ -254,3 +254,17 @@ def test_counters_add_up():
     assert found.rate(1000.0) == 0.0
     later = found.changed({}, 1, 10_000.0)
     assert later.ended == {1000: 1}
+
+
+def test_values_fill_in_no_more_than_a_task_may_hold() -> None:
+    few_bytes = a_new(execute=a_step(args=("{x}" * 200,)))
+    assert fill(few_bytes, {"x": "y" * 600}).spec.execute.args == ("y" * 120_000,)
+    with pytest.raises(Invalid, match="128 KiB"):
+        fill(few_bytes, {"x": "y" * 1000})
+
+
+def test_a_template_has_a_bounded_number_of_parameters() -> None:
+    names = tuple(f"p{n}" for n in range(64))
+    check_axes([Rows(names=names, rows=content(b""), size=1)])
+    with pytest.raises(Invalid, match="65 parameters"):
+        check_axes([Rows(names=(*names, "more"), rows=content(b""), size=1)])

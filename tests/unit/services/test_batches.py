@@ -16,14 +16,15 @@ from accord.adapters.assimilators import Append
 from accord.adapters.memory.batches import Folding
 from accord.adapters.memory.store import MemoryStore
 from accord.core.batch import SILENCE, Batch, BatchQuery, BatchStatus
-from accord.core.errors import Invalid, Unavailable
-from accord.core.ids import UserName, member, place
-from accord.core.parameters import Range, Rows
+from accord.core.errors import AlreadyDone, Invalid, Unavailable
+from accord.core.ids import MOST_ATTEMPTS, UserName, member, place
+from accord.core.parameters import Range, Rows, Values
 from accord.core.replica import Verdict, content
 from accord.core.search import Query
 from accord.core.status import Status
-from accord.core.task import Assimilation, Stage, Task
+from accord.core.task import Assimilation, Redundancy, Stage, Task
 from accord.ports.assimilator import Ending
+from accord.services.duties import assimilate
 from accord.services.finishing import Archive
 from accord.testing.batch_suite import a_batch, a_sweep
 from accord.testing.judicator_parts import Machine, a_new, a_result, a_step
@@ -33,6 +34,15 @@ from tests.unit.services.judicator_world import World
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
+
+
+BAD = a_result(verdict=Verdict.RUNTIME_ERROR)
+
+
+def later(world: World, machine: Machine) -> None:
+    """A second passes; the machine is alive."""
+    world.clock.advance(1)
+    machine.report(poll=False)
 
 
 def counts(world: World, batch: Batch) -> dict[Status, int]:
@@ -144,6 +154,39 @@ def test_values_that_make_no_valid_task_are_told_of(world: World) -> None:
     assert bad.parameters == {"x": "\0"}
 
 
+def test_a_batch_that_cannot_go_on_does_not_keep_the_others_waiting(world: World) -> None:
+    short = Rows(names=("n",), rows=content(b'["a"]\n'), size=3)
+    bad = world.judicator.create_batch(a_sweep(axes=(short,)))
+    good = world.judicator.create_batch(a_sweep(1200))
+    machine = world.machine()
+    assert len(work_off(world, machine)) == 1200
+    assert world.judicator.batch(good.id).status is BatchStatus.DONE
+    assert world.judicator.batch(bad.id).status is BatchStatus.RUNNING
+    failures = world.judicator.batch_duties.counters["batches"].failures
+    assert failures == 0
+
+
+@pytest.mark.parametrize("part", ["template", "finish"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"redundancy": Redundancy(max_error_replicas=20)}, {"key": "k"}, {"user": UserName("bob")}],
+)
+def test_what_no_task_could_be_made_of_is_refused_at_once(
+    world: World, part: str, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(Invalid):
+        world.judicator.create_batch(a_sweep(3, **{part: a_new(**changes)}))
+
+
+def test_long_values_are_cut_in_lists_and_whole_in_tasks(world: World) -> None:
+    long = "y" * 60_000
+    batch = world.judicator.create_batch(a_sweep(axes=(Values(name="n", values=(long,)),)))
+    world.work()
+    (item,) = world.judicator.search(Query(batch=batch.id)).items
+    assert len(str(item.parameters["n"])) <= 1024
+    assert world.judicator.get(item.id).task.parameters == {"n": long}
+
+
 # -- the submission ----------------------------------------------------------------------
 
 
@@ -203,6 +246,24 @@ def test_a_retry_that_was_interrupted_makes_nothing_twice(tmp_path: Path) -> Non
     assert [t.retried_by for t in replaced.values()] == [member(batch.id, n, 1) for n in range(5)]
 
 
+def test_a_retry_begins_at_the_first_task_though_a_former_one_was_broken_off(
+    world: World,
+) -> None:
+    batch = world.judicator.create_batch(a_sweep(1200, cushion=2000))
+    machine = world.machine()
+    work_off(world, machine, end=BAD)
+    later(world, machine)
+    world.judicator.retry_batch(batch.id)
+    world.judicator.batch_duties.step()  # one portion of three
+    world.judicator.cancel_batch(batch.id)
+    world.work()
+    assert world.judicator.batch(batch.id).status is BatchStatus.CANCELLED
+    later(world, machine)
+    world.judicator.retry_batch(batch.id)
+    work_off(world, machine)
+    assert counts(world, batch) == {Status.SUCCESS: 1200}
+
+
 # -- purging -----------------------------------------------------------------------------
 
 
@@ -214,6 +275,32 @@ def test_purging_removes_every_task(world: World) -> None:
     assert world.judicator.counts() == {}
     assert world.store.batches([batch.id]) == {}
     assert world.store.search_batches(BatchQuery()) == []
+
+
+def test_purging_removes_what_a_retry_replaced(world: World) -> None:
+    batch = world.judicator.create_batch(a_sweep(3, finish=a_new()))
+    other = world.add()
+    machine = world.machine()
+    work_off(world, machine, end=BAD)
+    later(world, machine)
+    world.judicator.retry_batch(batch.id)
+    work_off(world, machine)
+    assert sum(world.judicator.counts().values()) == 9
+    world.judicator.purge_batch(batch.id)
+    world.work()
+    assert world.judicator.counts() == {Status.RUN_FAILED: 1}
+    assert world.status(other) is Status.RUN_FAILED
+
+
+def test_the_key_of_a_batch_that_is_being_purged_is_not_answered_with_it(world: World) -> None:
+    new = a_sweep(1, key="k", fingerprint="f")
+    batch = world.judicator.create_batch(new)
+    work_off(world, world.machine())
+    world.judicator.purge_batch(batch.id)
+    with pytest.raises(Unavailable):
+        world.judicator.create_batch(new)
+    world.work()
+    assert world.judicator.create_batch(new).id != batch.id
 
 
 # -- the recount -------------------------------------------------------------------------
@@ -269,6 +356,17 @@ def test_results_that_have_no_room_are_left_out_and_counted(world: World) -> Non
     assert archive_of(world, batch, room=100)[1] == 8
 
 
+@pytest.mark.parametrize("size", [10_000, 30_000, 60_000])
+def test_lines_and_files_together_stay_within_the_room(world: World, size: int) -> None:
+    batch = world.judicator.create_batch(a_sweep(20))
+    kept = {f"f{n}": content(b"x" * (1 << n)) for n in range(12)}
+    work_off(world, world.machine(), end=a_result(b"y" * 400, kept=kept))
+    archive, omitted = archive_of(world, batch, size)
+    told = [i.file_size for i in archive.infolist() if i.filename != "omitted.json"]
+    assert omitted
+    assert size // 3 < sum(told) <= size
+
+
 def test_the_same_results_make_the_same_archive(world: World) -> None:
     batch = world.judicator.create_batch(a_sweep(3))
     work_off(world, world.machine())
@@ -305,6 +403,84 @@ def test_cancelling_while_it_finishes_cancels_the_finishing_task(world: World) -
     world.work()
     view = world.judicator.batch(batch.id)
     assert (view.status, view.finish_status) == (BatchStatus.CANCELLED, Status.CANCELLED)
+
+
+class Gathering(MemoryStore):
+    """A store in which something happens once while results are gathered."""
+
+    meanwhile: Any = None
+
+    def batch_tasks(self, batch: Any, *args: Any) -> list[Task]:
+        happens, self.meanwhile = self.meanwhile, None
+        found = super().batch_tasks(batch, *args)
+        if happens:
+            happens()
+        return found
+
+
+def gathering(tmp_path: Path) -> tuple[World, Machine, Batch]:
+    """A batch with a failed task, whose results are to be gathered in the next pass."""
+    world = World(tmp_path, Gathering)
+    batch = world.judicator.create_batch(a_sweep(2, finish=a_new(name="last")))
+    machine = world.machine()
+    world.work()
+    one, two = machine.take(2)
+    machine.finish(one)
+    machine.finish(two, end=BAD)
+    later(world, machine)
+    return world, machine, batch
+
+
+def test_a_retry_while_results_are_gathered_is_finished_with_the_new_ones(tmp_path: Path) -> None:
+    world, machine, batch = gathering(tmp_path)
+    world.store.meanwhile = lambda: world.judicator.retry_batch(batch.id)
+    world.judicator.slow_duties.step()
+    assert [t.name for t in work_off(world, machine)] == ["n=1", "last"]
+    id_ = world.judicator.batch(batch.id).batch.finish_task
+    assert id_ is not None
+    last = world.judicator.get(id_).task
+    assert last.spec.data is not None
+    data = b"".join(world.blobs.read(last.spec.data.digest))
+    told = zipfile.ZipFile(io.BytesIO(data)).read("results.jsonl").splitlines()
+    assert [json.loads(line)["status"] for line in told] == ["success", "success"]
+
+
+def test_nothing_runs_of_a_batch_that_is_cancelled_while_results_are_gathered(
+    tmp_path: Path,
+) -> None:
+    world, machine, batch = gathering(tmp_path)
+    world.store.meanwhile = lambda: world.judicator.cancel_batch(batch.id)
+    world.judicator.slow_duties.step()
+    assert work_off(world, machine) == []
+    assert world.judicator.batch(batch.id).status is BatchStatus.CANCELLED
+
+
+def test_a_retry_stops_the_finishing_task_that_still_runs(world: World) -> None:
+    batch = world.judicator.create_batch(a_sweep(1, finish=a_new()))
+    machine = world.machine()
+    world.work()
+    machine.finish(*machine.take(), end=BAD)
+    later(world, machine)
+    world.work()
+    (running,) = machine.take()
+    world.judicator.retry_batch(batch.id)
+    world.work()
+    assert world.status(running.task) is Status.CANCELLING
+
+
+def test_a_batch_finishes_no_more_often_than_there_are_ids(world: World) -> None:
+    batch = world.judicator.create_batch(a_sweep(1, finish=a_new()))
+    machine = world.machine()
+    work_off(world, machine)
+    there = world.store.batches([batch.id])[batch.id][0]
+    many = msgspec.structs.replace(there, finish_round=MOST_ATTEMPTS - 1, done=None)
+    many = msgspec.structs.replace(many, finish_task=None)
+    assert world.store.apply_batches([many]) == [True]
+    work_off(world, machine, end=BAD)
+    last = world.judicator.batch(batch.id).batch.finish_task
+    assert last == member(batch.id, (1 << 28) - 1, MOST_ATTEMPTS - 1)
+    with pytest.raises(AlreadyDone):
+        world.judicator.retry_batch(batch.id)
 
 
 # -- assimilators ------------------------------------------------------------------------
@@ -360,6 +536,23 @@ def test_a_handler_that_raises_is_called_again_with_the_same_token(world: World)
     assert world.judicator.get(other.id).task.assimilate_state is Stage.DONE
 
 
+def test_tasks_whose_handlers_keep_raising_keep_no_others_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assimilate, "BATCH", 3)
+    notes = world.handlers["notes"] = Notes()
+    good = world.handlers["good"] = Notes()
+    world.new_judicator()
+    notes.raises = 1000
+    for _ in range(10):
+        world.add(assimilate=Assimilation(handler="notes"))
+    last = world.add(assimilate=Assimilation(handler="good"))
+    machine = world.machine()
+    machine.finish(*machine.take(11))
+    world.pass_time(3, machine)
+    assert [ending.token for ending in good.told] == [last.id]
+
+
 def test_a_crash_between_the_call_and_its_note_repeats_the_call(tmp_path: Path) -> None:
     world = World(tmp_path)
     notes = world.handlers["notes"] = Notes()
@@ -402,6 +595,23 @@ def test_append_writes_a_line_for_each_task(world: World, tmp_path: Path) -> Non
     assert [line["parameters"] for line in found] == [{"n": n} for n in range(3)]
     assert len({line["token"] for line in found}) == 3
     assert (tmp_path / "out" / "bob" / "mine.jsonl").exists()
+
+
+def test_append_begins_a_new_line_behind_one_that_is_torn(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.handlers["append"] = Append(tmp_path / "out")
+    world.new_judicator()
+    machine = world.machine()
+    path = tmp_path / "out" / "alice" / "tasks.jsonl"
+    for _ in range(2):
+        world.add(assimilate=Assimilation(handler="append"))
+        machine.finish(*machine.take())
+        world.work()
+        with path.open("ab") as file:
+            file.write(b'{"tok')
+    first, torn, second, _ = path.read_bytes().split(b"\n")
+    assert torn == b'{"tok'
+    assert json.loads(first)["token"] < json.loads(second)["token"]
 
 
 @pytest.mark.parametrize("options", [{"file": "../x"}, {"file": "a/b"}, {"path": "x"}])

@@ -264,6 +264,12 @@ def tasks(
     return [document for _, document in sorted(found)[:limit]]
 
 
+def are_wrong(db: sqlite3.Connection, batch: BatchId) -> bool:
+    """Whether the counters differ from a count, both as of one moment."""
+    counters = counters_of(db, batch)
+    return counters is not None and counters.counts != _counted_anew(db, batch)
+
+
 def recount(db: sqlite3.Connection, batch: BatchId) -> bool:
     """Count anew; whether the counters were wrong. Within a write, so nothing changes meanwhile."""
     before = counters_of(db, batch)

@@ -46,7 +46,7 @@ DUE = (
 )
 NEXT_DUE = "SELECT min(transition_time) FROM tasks WHERE transition_time IS NOT NULL"
 TO_ASSIMILATE = (
-    "SELECT document FROM tasks INDEXED BY tasks_assimilate WHERE assimilate = 1 "
+    "SELECT document FROM tasks INDEXED BY tasks_assimilate WHERE assimilate = 1 AND id > ? "
     "ORDER BY id LIMIT ?"
 )
 HELD = (

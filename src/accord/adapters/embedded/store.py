@@ -169,9 +169,9 @@ class SqliteStore:
             earliest: float | None = db.execute(queues.NEXT_DUE).fetchone()[0]
         return earliest
 
-    def to_assimilate(self, limit: int) -> list[Task]:
-        """Tasks whose assimilate_state is READY, oldest first."""
-        return self._documents(queues.TO_ASSIMILATE, limit)
+    def to_assimilate(self, limit: int, after: TaskId | None = None) -> list[Task]:
+        """Tasks whose assimilate_state is READY, by id."""
+        return self._documents(queues.TO_ASSIMILATE, after or "", limit)
 
     def held_by(self, executor: ExecutorName) -> list[Task]:
         """Tasks of which a replica is in progress on that executor, oldest first."""
@@ -251,7 +251,12 @@ class SqliteStore:
         return [rows.task_of(document) for document in found]
 
     def recount(self, batch: BatchId) -> bool:
-        """Count the batch's tasks anew; whether its counters were wrong."""
+        """Count the batch's tasks anew; whether its counters were wrong. No write waits for that
+        unless they are.
+        """
+        with self._readers.one() as db:
+            if not batches.are_wrong(db, batch):
+                return False
         return self._writer.do(lambda db: batches.recount(db, batch), self._tell_if(batch))
 
     def purge_batch(self, id_: BatchId) -> bool:

@@ -299,10 +299,12 @@ class MemoryStore:
         with self._lock:
             return self._tasks.due[0][0] if self._tasks.due else None
 
-    def to_assimilate(self, limit: int) -> list[Task]:
-        """Tasks whose assimilate_state is READY, oldest first."""
+    def to_assimilate(self, limit: int, after: TaskId | None = None) -> list[Task]:
+        """Tasks whose assimilate_state is READY, by id."""
         with self._lock:
-            return self._tasks.documents(self._tasks.assimilate[:limit])
+            ids = self._tasks.assimilate
+            first = bisect.bisect_right(ids, after) if after else 0
+            return self._tasks.documents(ids[first : first + limit])
 
     def held_by(self, executor: ExecutorName) -> list[Task]:
         """Tasks of which a replica is in progress on that executor, oldest first."""

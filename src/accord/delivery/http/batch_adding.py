@@ -15,7 +15,7 @@ from werkzeug.exceptions import BadRequest
 
 from accord.core import documents
 from accord.core.batch import Batch
-from accord.core.errors import AccordError, Invalid, NotYet
+from accord.core.errors import AccordError, AlreadyDone, Invalid, KeyReused, NotYet
 from accord.core.task import NewTask
 from accord.delivery.http.batch_intake import no_tasks, placed
 from accord.delivery.http.documents import API
@@ -40,6 +40,7 @@ def add_list(portions: Portions, tasks: Sequence[NewTask], first: int, *, close:
     except AccordError as error:
         mark = error.fields.pop("mark", None)
         found = error if mark is None else placed(error, f"tasks.{mark}")
+        _withdraw(found, portions)
         raise _with_facts(found, portions, first) from error
 
 
@@ -75,14 +76,21 @@ def add_stream(portions: Portions, stream: Stream) -> Batch:
 def _refused(error: AccordError, portions: Portions) -> AccordError:
     """The judicator's error; where it means one task, those before that are added."""
     line = error.fields.pop("mark", None)
-    if not isinstance(line, int):
-        return error
-    portions.keep_before(line)
-    try:
-        portions.flush()
-    except AccordError as other:
-        return other
-    return _of_line(error, line)
+    if isinstance(line, int):
+        portions.keep_before(line)
+        try:
+            portions.flush()
+        except AccordError as other:
+            return other
+        error = _of_line(error, line)
+    _withdraw(error, portions)
+    return error
+
+
+def _withdraw(error: AccordError, portions: Portions) -> None:
+    """A batch of which not one task was taken is none, unless a repeat may still fill it."""
+    if not error.retry:
+        portions.withdraw()
 
 
 def _add_lines(portions: Portions, stream: Stream) -> AccordError | None:
@@ -126,6 +134,8 @@ def _how_to_go_on(error: AccordError, portions: Portions, key: str | None) -> Ac
     if portions.batch is None:
         error.message += " Nothing of this request was taken."
         return error
+    if isinstance(error, AlreadyDone | KeyReused):
+        return error  # the batch takes nothing of this, however it is sent
     home = f"{API}/batches/{portions.batch.id}"
     where = f"?at={portions.at}&close=true" if portions.at >= 0 else "?close=true"
     again = ", send everything again with the same Idempotency-Key" if key else ""

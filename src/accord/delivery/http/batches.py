@@ -181,11 +181,12 @@ def _create_list(intake: BatchIntake, asked: BatchIn, key: str | None, fingerpri
     batch = _begin(intake, intake.head(asked, BatchSource.LIST, key, fingerprint))
     if batch.closed is not None:
         return _complete(batch, len(tasks))
-    portions = Portions(judicator, intake.later, batch.total, lambda: batch)
+    portions = Portions(judicator, intake.later, batch.total, lambda: batch, own=True)
     try:
         return add_list(portions, tasks, batch.total, close=not asked.open)
     except (Invalid, NotYet, TooLarge, NotFound):
-        judicator.cancel_batch(batch.id)  # what is refused does not run in part
+        if portions.batch is not None:
+            judicator.cancel_batch(batch.id)  # what is refused does not run in part
         raise
 
 
@@ -215,7 +216,9 @@ def _create_by_stream(query: CreateQuery) -> Batch:
         head = BatchHead.model_validate(document)
         intake, key = _intake(who, head), idempotency_key(request)
         new = intake.head(head, BatchSource.STREAM, key, fingerprint_of(document))
-        portions = Portions(services.judicator, intake.later, 0, lambda: _begin(intake, new))
+        portions = Portions(
+            services.judicator, intake.later, 0, lambda: _begin(intake, new), own=True
+        )
         stream = Stream(
             read=read, make=intake.task, needed=not head.open, close=not head.open, key=key
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from accord.core.batch import Batch
-from accord.core.errors import AccordError
+from accord.core.errors import AccordError, AlreadyDone
 from accord.core.task import NewTask
 from accord.delivery.http.uploads import Later
 from accord.ports.judicator import Judicator
@@ -15,21 +15,30 @@ from accord.ports.judicator import Judicator
 MOST_TASKS = 100
 MOST_BYTES = 4 << 20
 """Of one portion: half of what the judicator takes at once."""
+_PATIENCE = 5.0
+"""Seconds to wait for the end of a batch without tasks, which comes with the next look at it."""
 
 
 class Portions:
     """Adds tasks to a batch.
 
     ``begin`` gives the batch when the first ones are to be added; ``at`` is the place of the first,
-    or -1 for the batch's end, whatever it is.
+    or -1 for the batch's end, whatever it is. ``own`` says that the batch is made for these tasks.
     """
 
     def __init__(
-        self, judicator: Judicator, later: Later, at: int, begin: Callable[[], Batch]
+        self,
+        judicator: Judicator,
+        later: Later,
+        at: int,
+        begin: Callable[[], Batch],
+        *,
+        own: bool = False,
     ) -> None:
         self._judicator = judicator
         self._later = later
         self._begin = begin
+        self._own = own
         self.at = at
         """The place of the task that is added next; -1: the batch's end."""
         self._waiting: list[tuple[NewTask, int]] = []
@@ -55,6 +64,17 @@ class Portions:
     def keep_before(self, mark: int) -> None:
         """Forget what waits from that number on."""
         self._waiting = [(task, number) for task, number in self._waiting if number < mark]
+
+    def withdraw(self) -> None:
+        """Remove the batch where it is made for these tasks and has none: what was refused whole
+        leaves nothing behind.
+        """
+        if not self._own or self.batch is None or self.batch.total:
+            return
+        self._judicator.cancel_batch(self.batch.id)
+        if self._judicator.batch(self.batch.id, _PATIENCE).status.done:
+            self._judicator.purge_batch(self.batch.id)
+            self.batch = None
 
     def flush(self, *, close: bool = False) -> Batch:
         """Add what waits, then close the batch if asked to.
@@ -82,7 +102,8 @@ class Portions:
     def _name(self, error: AccordError) -> None:
         """Say which task was meant, where the judicator knows."""
         index = error.fields.pop("index", None)
-        if index is None and len(self._waiting) == 1 and not error.retry:
+        of_batch = error.retry or isinstance(error, AlreadyDone)  # whatever the tasks are
+        if index is None and len(self._waiting) == 1 and not of_batch:
             index = 0
         if isinstance(index, int) and index < len(self._waiting):
             error.fields["mark"] = self._waiting[index][1]

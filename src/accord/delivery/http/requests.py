@@ -308,7 +308,7 @@ def _line(number: int, line: bytes) -> Iterator[tuple[int, bytes]]:
 def _check_line(number: int, line: bytes) -> None:
     if len(line) > LONGEST_LINE:
         raise Invalid(
-            f"Line {number} is longer than {LONGEST_LINE} bytes. Send what is so large as a task of "
+            f"It is longer than {LONGEST_LINE} bytes. Send what is so large as a task of "
             "its own, or as a zip.",
             line=number,
         )

@@ -19,6 +19,8 @@ from accord.core.errors import Invalid
 from accord.core.parameters import NAME
 
 _IN_MEMORY = 1 << 20
+_LONGEST_ROW = 64 * 1024
+"""Characters of the values of one row: they lie in the document of each task that it makes."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -102,6 +104,13 @@ def _names(header: list[str]) -> tuple[str, ...]:
 
 
 def _check_row(row: list[str], names: tuple[str, ...], number: int) -> None:
+    if sum(map(len, row)) > _LONGEST_ROW:
+        raise Invalid(
+            f"Line {number} of the csv has values of over {_LONGEST_ROW} characters. Shorten them, "
+            "or send what is long as files.",
+            field="csv",
+            line=number,
+        )
     if len(row) != len(names):
         raise Invalid(
             f"Line {number} of the csv has {len(row)} values, its header {len(names)}. "

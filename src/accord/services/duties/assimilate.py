@@ -7,7 +7,7 @@ other handler is called here, before the write that says so: at least once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from accord import logs
@@ -18,12 +18,12 @@ from accord.ports.assimilator import KEEP, Assimilator, Ending
 from accord.ports.blobs import Blobs
 from accord.ports.store import Store
 from accord.services.changes import Changes
+from accord.services.duties.patience import Patience
 from accord.services.lines import line_of, read
 
 BATCH = 500
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 300.0
-"""Seconds between two calls for a task whose handler raises: the first, doubled up to the longest."""
+PAGES = 20
+"""Batches of tasks whose handlers are all given a pause that one pass looks at."""
 
 _log = logs.get("duties")
 
@@ -41,16 +41,25 @@ class Assimilate:
         self._changes = changes
         self._handlers = handlers
         self._blobs = blobs
-        self._failing: dict[TaskId, tuple[int, float]] = {}
-        """Tasks whose handler raised: how often, and when it is called again."""
+        self._patience: Patience[TaskId] = Patience()
+        """Of tasks whose handler raised."""
+        self._after: TaskId | None = None
+        """How far the present round has come. A round goes by all that are ready, so that tasks
+        whose handlers keep raising, however many, keep no others waiting."""
 
     def run(self, now: float) -> int:
         """Assimilate a batch of tasks that are ready for it; how many."""
-        ready = self._store.to_assimilate(BATCH + len(self._failing))
-        if not ready:
-            self._failing.clear()
-            return 0
-        due = [task for task in ready if self._failing.get(task.id, (0, 0.0))[1] <= now]
+        for _ in range(PAGES):
+            ready = self._store.to_assimilate(BATCH, self._after)
+            self._after = ready[-1].id if len(ready) == BATCH else None
+            due = [task for task in ready if not self._patience.rests(task.id, now)]
+            if due:
+                return self._assimilate(due, now)
+            if self._after is None:
+                break
+        return 0
+
+    def _assimilate(self, due: Sequence[Task], now: float) -> int:
         called = [task for task in due if self._handled(task, now)]
         # Every decision of Changes ends by assimilating what is kept; a Tick adds nothing else.
         events = {t.id: (Tick() if _kept(t) else Assimilated(),) for t in called}
@@ -61,15 +70,10 @@ class Assimilate:
         """Call the handler; whether it returned."""
         if _kept(task):
             return True
-        try:
-            self._call(task)
-        except Exception as error:  # noqa: BLE001  # a stranger's code; it is logged and called again
-            self._failed(task, now, error)
-            return False
-        self._failing.pop(task.id, None)
-        return True
+        call = partial(self._call, task)
+        return self._patience.attempt(task.id, now, call, partial(_complain, task)) > 0
 
-    def _call(self, task: Task) -> None:
+    def _call(self, task: Task) -> int:
         wish = task.spec.assimilate
         handler = self._handlers.get(wish.handler)
         if handler is None:
@@ -83,13 +87,12 @@ class Assimilate:
                 read=partial(read, blobs=self._blobs),
             )
         )
+        return 1
 
-    def _failed(self, task: Task, now: float, error: Exception) -> None:
-        count = self._failing.get(task.id, (0, 0.0))[0]
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(count, 16))
-        self._failing[task.id] = (count + 1, now + pause)
-        extra = {"action": "assimilation_failed", "task": task.id, "pause": pause}
-        _log.warning("An assimilator raised and is called again", extra=extra, exc_info=error)
+
+def _complain(task: Task, error: Exception, pause: float) -> None:
+    extra = {"action": "assimilation_failed", "task": task.id, "pause": pause}
+    _log.warning("An assimilator raised and is called again", extra=extra, exc_info=error)
 
 
 def _kept(task: Task) -> bool:

@@ -1,13 +1,15 @@
 """The work generator, and what else is due about batches: cancel, retry, conclude, purge.
 
-Each pass visits every batch that is due and does one portion of its next step. How far a batch has
-come stands in its document, and a portion of the generator is one commit of the document and its
-tasks: whenever this is stopped, the next pass goes on exactly where that commit left it.
+Each pass visits every batch that is due and does one portion of its next step; one that fails rests
+for a while, and the others go on. How far a batch has come stands in its document, and a portion of
+the generator is one commit of the document and its tasks: whenever this is stopped, the next pass
+goes on exactly where that commit left it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -20,10 +22,12 @@ from accord.core.ids import (
     ExecutorName,
     SessionId,
     TaskId,
+    finisher,
     member,
     place,
 )
 from accord.core.lifecycle import CancelRequested, Origin, Replaced
+from accord.core.search import Query
 from accord.core.status import OPEN, Status
 from accord.core.task import Task
 from accord.core.view import done
@@ -31,6 +35,7 @@ from accord.ports.blobs import Blobs
 from accord.ports.store import Store
 from accord.services.adding import Adding, again
 from accord.services.changes import Changes
+from accord.services.duties.patience import Patience
 from accord.services.roster import Roster
 from accord.services.sweep import Sweep
 
@@ -60,9 +65,10 @@ class Batches:
         self._adding = adding
         self._roster = roster
         self._sweep = Sweep(blobs)
-        self._retried_up_to: dict[BatchId, TaskId] = {}
-        """How far the tasks of a batch were looked through for failed ones. Lost in a crash, which
-        only means to look again."""
+        self._patience: Patience[BatchId] = Patience()
+        self._retried_up_to: dict[BatchId, tuple[float, TaskId]] = {}
+        """How far the tasks of a batch were looked through for failed ones, in the retry of that
+        time. Lost in a crash, which only means to look again."""
         self._stale_at = 0.0
         self._steps: dict[Step, Callable[[Batch, Counters, float], int]] = {
             Step.GENERATE: self._generate,
@@ -78,10 +84,14 @@ class Batches:
         after: BatchId | None = None
         while True:
             due = self._store.due_batches(PAGE, after)
-            worked += sum(self._do(batch, counters, now) > 0 for batch, counters in due)
+            worked += sum(self._attempt(batch, counters, now) > 0 for batch, counters in due)
             if len(due) < PAGE:
                 return worked
             after = due[-1][0].id
+
+    def _attempt(self, batch: Batch, counters: Counters, now: float) -> int:
+        work = partial(self._do, batch, counters, now)
+        return self._patience.attempt(batch.id, now, work, partial(complain, batch))
 
     def _do(self, batch: Batch, counters: Counters, now: float) -> int:
         step = next_step(batch, counters, finished=finished(self._store, batch))
@@ -105,25 +115,30 @@ class Batches:
         return len(tasks) if self._store.add_to_batch(noted, tasks) else 0
 
     def _cancel(self, batch: Batch, _counters: Counters, _now: float) -> int:
-        event = CancelRequested(alive=alive(self._roster))
         tasks = self._store.batch_tasks(batch.id, _CANCELLABLE, None, PORTION)
         if batch.finish_task is not None:
             finish = self._store.get([batch.finish_task])
             tasks += [t for t in finish.values() if not done(t) and not t.cancel_requested_at]
+        return self._cancel_tasks(tasks)
+
+    def _cancel_tasks(self, tasks: Sequence[Task]) -> int:
+        event = CancelRequested(alive=alive(self._roster))
         changed = self._changes.many_of(tasks, {task.id: (event,) for task in tasks})
-        return len(changed)
+        return sum(not c.refused for c in changed.values())
 
     def _retry(self, batch: Batch, _counters: Counters, now: float) -> int:
         """Make failed tasks anew, each beside the one whose place it takes; then that one gives
         way. A crash between the two leaves both, until this comes by again: the new one's id
         follows from the old one's, so it is not made twice.
         """
-        after = self._retried_up_to.get(batch.id)
+        self._stop_former_finish(batch)
+        before = batch.retry_before or 0.0
+        which, last = self._retried_up_to.get(batch.id, (before, None))
+        after = last if which == before else None
         tasks = self._store.batch_tasks(batch.id, _RETRIED, after, PORTION)
         if not tasks:
             self._retried_up_to.pop(batch.id, None)
             return self._store.apply_batches([_replace(batch, retry_before=None)]).count(True)
-        before = batch.retry_before or 0.0
         old = [t for t in tasks if (t.done_time or 0.0) <= before and _may_retry(t)]
         if old and not self._store.add_to_batch(
             _replace(batch, changed=now), [self._anew(batch, task, now) for task in old]
@@ -131,8 +146,14 @@ class Batches:
             return 0
         events = {task.id: (Replaced(by=_next(task.id)),) for task in old}
         if len(self._changes.many_of(old, events)) == len(old):  # else these come by again
-            self._retried_up_to[batch.id] = tasks[-1].id
+            self._retried_up_to[batch.id] = (before, tasks[-1].id)
         return len(tasks)
+
+    def _stop_former_finish(self, batch: Batch) -> None:
+        """A finishing task that still runs tells of results that are made anew."""
+        if batch.finish_round:
+            former = self._store.get([finisher(batch.id, batch.finish_round - 1)])
+            self._cancel_tasks([task for task in former.values() if not done(task)])
 
     def _anew(self, batch: Batch, task: Task, now: float) -> Task:
         id_ = _next(task.id)
@@ -150,13 +171,21 @@ class Batches:
         return int(won)
 
     def _purge(self, batch: Batch, _counters: Counters, _now: float) -> int:
-        tasks = self._store.batch_tasks(batch.id, (), None, PORTION)
-        ids = [task.id for task in tasks]
-        if not ids and batch.finish_task is not None:
-            ids = list(self._store.get([batch.finish_task]))
-        if ids:
-            return self._store.purge(ids)
+        tasks = self._store.batch_tasks(batch.id, (), None, PORTION) or self._others(batch)
+        if tasks:
+            return self._store.purge([task.id for task in tasks])
         return int(self._store.purge_batch(batch.id))
+
+    def _others(self, batch: Batch) -> list[Task]:
+        """What no longer counts in it: tasks that gave way to others, and finishing tasks. All
+        their ids begin as the batch's own, so they lie next to each other.
+        """
+        first = member(batch.id, 0)
+        page = self._store.search(
+            Query(user=batch.user, cursor=first, oldest_first=True, limit=PORTION)
+        )
+        found = self._store.get([first, *(item.id for item in page.items)])
+        return [task for task in found.values() if batch.id in (task.batch, task.finishes)]
 
     def _close_stale(self, now: float) -> int:
         """Close what a submission that broke off left open, and nobody came back for."""
@@ -166,6 +195,12 @@ class Batches:
         stale = self._store.stale_batches(now - SILENCE, PAGE)
         closed = [_replace(batch, closed=now, broken_off=True) for batch in stale]
         return self._store.apply_batches(closed).count(True) if closed else 0
+
+
+def complain(batch: Batch, error: Exception, pause: float) -> None:
+    """Log that something about a batch failed."""
+    extra = {"action": "batch_failed", "batch": batch.id, "pause": pause}
+    _log.warning("A batch cannot go on and is tried again", extra=extra, exc_info=error)
 
 
 def finished(store: Store, batch: Batch) -> bool:

@@ -39,8 +39,8 @@ class Counters:
 
 
 class Duties:
-    """Runs duties in turn while ``may`` says so (this judicator leads). ``start`` and ``stop`` may
-    each be called twice.
+    """Runs duties in turn while ``may`` says so (this judicator leads), each ``sweep`` seconds, or,
+    ``timed``, as soon as a task's time comes. ``start`` and ``stop`` may each be called twice.
     """
 
     def __init__(
@@ -50,6 +50,8 @@ class Duties:
         clock: Clock,
         may: Callable[[], bool],
         sweep: float,
+        *,
+        timed: bool = False,
     ) -> None:
         self.counters = {duty.name: Counters() for duty in duties}
         self._duties = tuple(duties)
@@ -57,6 +59,7 @@ class Duties:
         self._clock = clock
         self._may = may
         self._sweep = sweep
+        self._timed = timed
         self._loop = Loop("duties", self.step, clock)
 
     def start(self) -> None:
@@ -104,6 +107,6 @@ class Duties:
 
     def _pause(self) -> float:
         """Until the earliest time that a task waits for, but no longer than a sweep."""
-        due = self._store.next_due()
+        due = self._store.next_due() if self._timed else None
         left = self._sweep if due is None else due - self._store.now()
         return min(max(left, self._sweep / 100), self._sweep)

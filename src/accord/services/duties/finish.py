@@ -1,24 +1,27 @@
 """Finishing tasks: when all of a batch are done, their results are gathered and its finishing task
 is submitted with them.
 
-The task's id follows from the batch and the round, so a crash between its submission and the note of
-it in the batch's document makes no second one.
+The task is stored in the commit that notes it in the batch's document: a batch that was cancelled or
+retried while its results were gathered gets none of these.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
 from accord import logs
-from accord.core.batch import Batch, Step, next_step
-from accord.core.ids import MOST_MEMBERS, BatchId, TaskId, member
+from accord.core.batch import Batch, Counters, Step, next_step
+from accord.core.ids import BatchId, finisher
 from accord.core.lifecycle import Origin
 from accord.core.replica import Content
 from accord.core.task import NewTask, Task
 from accord.ports.blobs import Blobs
 from accord.ports.store import Store
 from accord.services.adding import Adding
-from accord.services.duties.batches import PAGE, finished
+from accord.services.duties.batches import PAGE, complain, finished
+from accord.services.duties.patience import Patience
 from accord.services.finishing import Archive
 
 _replace = msgspec.structs.replace
@@ -38,6 +41,7 @@ class Finish:
         self._blobs = blobs
         self._adding = adding
         self._most_bytes = most_bytes
+        self._patience: Patience[BatchId] = Patience()
 
     def run(self, now: float) -> int:
         """Submit the finishing tasks that are due; how many."""
@@ -45,22 +49,27 @@ class Finish:
         after: BatchId | None = None
         while True:
             due = self._store.due_batches(PAGE, after)
-            for batch, counters in due:
-                step = next_step(batch, counters, finished=finished(self._store, batch))
-                if step is Step.FINISH and batch.finish is not None:
-                    submitted += self._finish(batch, batch.finish, now)
+            submitted += sum(self._attempt(batch, counters, now) for batch, counters in due)
             if len(due) < PAGE:
                 return submitted
             after = due[-1][0].id
 
-    def _finish(self, batch: Batch, finish: NewTask, now: float) -> bool:
+    def _attempt(self, batch: Batch, counters: Counters, now: float) -> int:
+        step = next_step(batch, counters, finished=finished(self._store, batch))
+        if step is not Step.FINISH or batch.finish is None:
+            return 0
+        work = partial(self._finish, batch, batch.finish)
+        return self._patience.attempt(batch.id, now, work, partial(complain, batch))
+
+    def _finish(self, batch: Batch, finish: NewTask) -> int:
         data, omitted = self._gather(batch, finish)
-        task = self._store.add([self._made(batch, finish, data, now)])[0]
+        task = self._made(batch, finish, data)
         noted = _replace(batch, finish_task=task.id, omitted=omitted)
-        won = self._store.apply_batches([noted])[0]
+        if not self._store.add_to_batch(noted, [task]):
+            return 0
         extra = {"action": "finishing", "batch": batch.id, "task": task.id, "bytes": data.size}
         _log.info("The finishing task of a batch was submitted", extra=extra)
-        return won
+        return 1
 
     def _gather(self, batch: Batch, finish: NewTask) -> tuple[Content, int]:
         room = min(self._most_bytes, finish.spec.execute.limits.disk // 2)
@@ -68,16 +77,12 @@ class Finish:
         digest, size = self._blobs.put(archive.chunks())
         return Content(digest=digest, size=size), archive.omitted
 
-    def _made(self, batch: Batch, finish: NewTask, data: Content, now: float) -> Task:
+    def _made(self, batch: Batch, finish: NewTask, data: Content) -> Task:
         new = _replace(
             finish,
             name=finish.name or f"finish {batch.name or batch.id}",
             spec=_replace(finish.spec, data=data),
         )
-        id_ = finish_id(batch)
+        id_ = finisher(batch.id, batch.finish_round)
+        now = self._store.now()  # gathering may have taken long
         return self._adding.made(new, id_, now, Origin(finishes=batch.id))
-
-
-def finish_id(batch: Batch) -> TaskId:
-    """The id of the finishing task of its present round."""
-    return member(batch.id, MOST_MEMBERS - 1, batch.finish_round)
