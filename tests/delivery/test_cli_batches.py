@@ -404,6 +404,12 @@ DONE = json.dumps({"id": "01B", "status": "cancelled", "done": True}).encode()
 BATCH = json.dumps({"id": "01B", "status": "running", "total": 3}).encode()
 
 
+def taken(request, there=0):
+    """The batch with as many tasks as the request brought."""
+    total = there + request.body.count(b"\n")
+    return json.dumps({"id": "01B", "status": "running", "total": total}).encode()
+
+
 def test_a_lost_answer_makes_no_second_batch(gateway):
     client, seen = gateway(lambda request, number: None if number == 1 else (201, BATCH))
     assert client.create_batch(tasks=[spec(execute="true")]).id == "01B"
@@ -412,7 +418,7 @@ def test_a_lost_answer_makes_no_second_batch(gateway):
 
 
 def test_a_stream_that_can_be_read_again_is_sent_again_whole(gateway):
-    client, seen = gateway(lambda request, number: None if number == 1 else (201, BATCH))
+    client, seen = gateway(lambda request, number: None if number == 1 else (201, taken(request)))
     tasks = [spec(execute=f"echo {n}") for n in range(5000)]
     client.stream_batch(tasks, name="x", labels={"a": "b"}, finish=spec(execute="true"), open=True)
     assert [json.loads(line) for line in seen[1].body.splitlines()] == tasks
@@ -428,6 +434,14 @@ def test_a_stream_that_is_read_once_is_not_sent_in_part(gateway):
     with pytest.raises(Unreachable):
         client.stream_batch(iter([spec(execute="true")]), key="k")
     assert len(seen) == 1
+
+
+def test_a_stream_that_lost_its_end_on_the_way_is_told_of(gateway):
+    client, _ = gateway(lambda request, number: (201, BATCH))
+    tasks = [*[json.dumps(spec(execute="true"))] * 4, " "]
+    assert client.stream_batch([*tasks[:3], " "]).total == 3
+    with pytest.raises(AccordClientError, match="took 3 of the 4 tasks"):
+        client.stream_batch(tasks)
 
 
 def test_a_stream_is_not_held_in_memory(gateway):
@@ -453,7 +467,9 @@ def test_a_large_finishing_task_does_not_stand_in_the_address(gateway):
 
 
 def test_adding_says_where_so_that_a_repeat_adds_nothing_twice(gateway):
-    client, seen = gateway(lambda request, number: None if number == 2 else (200, BATCH))
+    client, seen = gateway(
+        lambda request, number: None if number == 2 else (200, taken(request, 3))
+    )
     client.extend_batch("01B", [spec(execute="true")], close=True)
     assert [request.path for request in seen[1:]] == [
         "/api/v1/batches/01B/tasks?at=3&close=true"

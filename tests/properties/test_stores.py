@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from accord.adapters.embedded import SqliteStore
 from accord.adapters.memory import MemoryStore
@@ -50,6 +50,7 @@ EVERY_BATCH = [batch_id(n) for n in range(1, 4)]
 EVERY_TASK = [task_id(n) for n in range(1, 13)]
 EVERY_TASK += [member(b, n) for b in EVERY_BATCH for n in range(6)]
 IDS = st.sampled_from(EVERY_TASK)
+STALE = st.sampled_from([False] * 4 + [True])
 WALLS = st.sampled_from([0.5, 1.0, 1.0, 7.0])
 
 
@@ -178,19 +179,37 @@ class SideBySide(RuleBasedStateMachine):
     def add(self, new):
         self.both(lambda store: store.add(new))
 
-    @rule(changes=st.lists(st.tuples(IDS, tasks(), st.booleans()), max_size=6))
-    def apply(self, changes):
+    @initialize(new=st.lists(tasks(st.just(batch_id(1))), max_size=4))
+    def begin(self, new):
+        """Most of what there is to compare needs a batch with tasks in it."""
+        self.both(lambda store: store.put_batch(batch()))
+        self.both(lambda store: store.add_to_batch(batch(), new))
+
+    def some(self, data, condition=lambda task: True):
+        """A few of the stored tasks, perhaps one twice."""
+        there = [t for t in self.stores[0].get(EVERY_TASK).values() if condition(t)]
+        return data.draw(st.lists(st.sampled_from(there), max_size=6)) if there else []
+
+    @rule(data=st.data())
+    def apply(self, data):
+        fields = ["priority", "transition_time", "assimilate_state", "error_mask"]
+        fields += ["replicas", "canonical", "spec"]
         changed = []
-        for id_, like, stale in changes:
-            there = self.stores[0].get([id_]).get(id_)
-            if there is not None:
-                fields = ["priority", "transition_time", "assimilate_state", "error_mask"]
-                fields += ["replicas", "canonical", "spec"]
-                fields += ["retried_by"] if there.batch else []
-                more = {f: getattr(like, f) for f in fields}
-                version = there.version - stale
-                changed.append(msgspec.structs.replace(there, version=version, **more))
+        for there in self.some(data):
+            like, stale = data.draw(st.tuples(tasks(), STALE))
+            more = {f: getattr(like, f) for f in fields}
+            changed.append(msgspec.structs.replace(there, version=there.version - stale, **more))
         self.both(lambda store: store.apply(changed))
+
+    @rule(data=st.data(), by=st.sampled_from([None, task_id(9), task_id(9)]))
+    def retry(self, data, by):
+        found = self.some(data, lambda task: task.batch is not None)
+        changed = [msgspec.structs.replace(task, retried_by=by) for task in found]
+        self.both(lambda store: store.apply(changed))
+
+    @rule(id_=IDS)
+    def apply_to_what_may_not_be_there(self, id_):
+        self.both(lambda store: store.apply([task(1, id=id_)]))
 
     @rule(ids=st.lists(IDS, max_size=3))
     def purge(self, ids):
@@ -208,13 +227,13 @@ class SideBySide(RuleBasedStateMachine):
         same = {f: getattr(there[0], f) for f in ("user", "key", "name", "labels", "created")}
         return msgspec.structs.replace(like, version=there[0].version - stale, **same)
 
-    @rule(data=st.data(), like=batches(), stale=st.booleans())
+    @rule(data=st.data(), like=batches(), stale=STALE)
     def add_to_batch(self, data, like, stale):
         new = data.draw(st.lists(tasks(st.just(like.id)), max_size=4))
         changed = self.changed(like, stale)
         self.both(lambda store: store.add_to_batch(changed, new))
 
-    @rule(likes=st.lists(st.tuples(batches(), st.booleans()), max_size=2))
+    @rule(likes=st.lists(st.tuples(batches(), STALE), max_size=2))
     def apply_batches(self, likes):
         changed = [self.changed(*like) for like in likes]
         self.both(lambda store: store.apply_batches(changed))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from accord.client.errors import AccordClientError
 from accord.client.events import parse_frames
 from accord.client.model import Batch
 from accord.client.transport import HELD, Transport, fresh_key, listed
@@ -113,15 +114,18 @@ class Batches:
         self, path: str, tasks: Iterable[Line], query: Mapping[str, Any], headers: Mapping[str, str]
     ) -> Batch:
         again = iter(tasks) is not tasks
-        return self._batch(
+        body = _Body(tasks)
+        batch = self._batch(
             "POST",
             path,
             repeat=again,
             params=query,
             headers={"Content-Type": _LINES, **headers},
-            content=_Body(tasks),
+            content=body,
             extra_time=_TIME_TO_STORE,
         )
+        _check_all_arrived(batch, int(query.get("at", 0)) + body.lines)
+        return batch
 
     def close_batch(self, id_: str) -> Batch:
         """Add no more to it: it is done once all of its tasks are. A repeat is no error."""
@@ -208,16 +212,30 @@ class Batches:
         return Batch.from_json(self._http.json(method, path, repeat=repeat, **options))
 
 
+def _check_all_arrived(batch: Batch, wanted: int) -> None:
+    """A chunked body that loses its end on the way looks like a shorter one: only we know better."""
+    if batch.total < wanted:
+        raise AccordClientError(
+            f"Batch {batch.id} took {batch.total} of the {wanted} tasks that it was to have: the rest "
+            "was lost on the way. Submit that as another batch."
+        )
+
+
 class _Body:
     """A stream of tasks in pieces of lines; may be gone through as often as its tasks may."""
 
     def __init__(self, tasks: Iterable[Line]) -> None:
         self._tasks = tasks
+        self.lines = 0
+        """Tasks that were given out, the last time that it was gone through."""
 
     def __iter__(self) -> Iterator[bytes]:
         piece = bytearray()
+        self.lines = 0
         for task in self._tasks:
-            piece += _line(task)
+            line = _line(task)
+            self.lines += not line.isspace()
+            piece += line
             if len(piece) >= _PIECE:
                 yield bytes(piece)
                 piece.clear()
