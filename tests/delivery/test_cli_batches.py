@@ -21,7 +21,7 @@ from accord.cli.failure import Failure
 from accord.cli.mapping import Arguments, Flight, Job, filled, maker, tagged
 from accord.cli.progress import Lines, State
 from accord.cli.templates import finishing, parameters, template
-from accord.client import Batch, Client, Unreachable, spec
+from accord.client import AccordClientError, Batch, Client, Unreachable, spec
 from accord.core.parameters import Range
 from accord.testing.clock import FakeClock
 
