@@ -20,7 +20,7 @@ from benchmarks.simulated import Served, executors, platform
 ROUNDS = 3
 TASKS = 20_000
 PORTION = 100
-CLIENTS = 3
+CLIENTS = 6
 PROCESSES = 2
 EACH = 2
 VACANT = 100

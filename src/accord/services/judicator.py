@@ -37,7 +37,7 @@ from accord.ports.clock import Clock, Ids
 from accord.ports.judicator import News, Orders, Pong, Report, TaskView
 from accord.ports.judicator import Results as BatchResults
 from accord.ports.registry import Member, Registry
-from accord.ports.store import Feed, Store
+from accord.ports.store import Feed, Notice, Store
 from accord.services.adding import Adding, again
 from accord.services.admission import finite
 from accord.services.batches import Batches
@@ -142,7 +142,16 @@ class Judicator:
         )
         """What the leader does, with counters."""
         self.batch_duties = Duties(
-            [BatchDuty(store, blobs, self._changes, self._adding, self._roster)],
+            [
+                BatchDuty(
+                    store,
+                    blobs,
+                    self._changes,
+                    self._adding,
+                    self._roster,
+                    finishing=lambda: self.slow_duties.kick(),
+                )
+            ],
             store,
             clock,
             lambda: self.leadership.leading,
@@ -256,27 +265,27 @@ class Judicator:
             self._feed = None  # what was missed meanwhile is made up for by waking everybody
             raise
         for notice in notices:
-            if notice.batch is not None:
-                self._watchers.wake((notice.batch,))
-                self._look_at_batches()
-            elif notice.task is None:
-                self._wake_all()
-            if notice.task is None:
-                continue
-            self._watchers.wake((notice.task,))
-            if notice.ready is not None:
-                self._polls.offer(notice.ready)
-            if notice.held_by:
-                self._polls.look(notice.held_by)
+            self._pass_on(notice)
+        if any(notice.batch is not None for notice in notices):
+            self.batch_duties.kick()
         return 0.0
 
-    def _look_at_batches(self) -> None:
-        self.batch_duties.kick()
-        self.slow_duties.kick()
+    def _pass_on(self, notice: Notice) -> None:
+        if notice.batch is not None:
+            self._watchers.wake((notice.batch,))
+        elif notice.task is None:
+            self._wake_all()
+        if notice.task is None:
+            return
+        self._watchers.wake((notice.task,))
+        if notice.ready is not None:
+            self._polls.offer(notice.ready)
+        if notice.held_by:
+            self._polls.look(notice.held_by)
 
     def _wake_all(self) -> None:
         self._watchers.wake_all()
-        self._look_at_batches()
+        self._kick()
         self._polls.look_all()
         self._polls.offer_all()
 

@@ -74,8 +74,8 @@ def _pragmas(*, writes: bool) -> tuple[str, ...]:
         "journal_mode=WAL",
         "synchronous=FULL",
         "cache_size=-65536",
-        "wal_autocheckpoint=4000",  # pages; rarer, as a checkpoint syncs twice more
-        "journal_size_limit=67108864",
+        "wal_autocheckpoint=16000",  # pages: a page that many commits write is copied once
+        "journal_size_limit=134217728",
     )
 
 

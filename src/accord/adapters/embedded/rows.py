@@ -20,7 +20,6 @@ _COLUMNS = (
     "id",
     "version",
     "status",
-    "batch",
     "class",
     "priority",
     "transition_time",
@@ -35,8 +34,12 @@ _COLUMNS = (
     "name",
     "add_time",
     "labels",
+    "batch",
 )
-"""As in a row; those from user on are written once."""
+"""As in a row; those from user on are written once, save the batch, which a task may leave.
+
+A statement that names a column writes its indexes anew, whether or not the value changes.
+"""
 _CHANGING = _COLUMNS[: _COLUMNS.index("user")]
 _STATUS, _BATCH, _USER = (_COLUMNS.index(name) for name in ("status", "batch", "user"))
 _MOST = 64
@@ -52,7 +55,6 @@ def values_of(task: Task, index: Index, class_: int | None) -> Values:
         task.id,
         task.version,
         index.status.value,
-        index.batch,
         class_,
         task.priority,
         index.transition_time if index.transition_time < NEVER else None,
@@ -67,6 +69,7 @@ def values_of(task: Task, index: Index, class_: int | None) -> Values:
         task.name.casefold(),
         task.add_time,
         _json(task.labels),
+        index.batch,
     )
 
 
@@ -157,9 +160,11 @@ def update(
     stored = _stored(db, [row[0] for rows, _ in calls for row in rows])
     fold = Fold()
     winners: dict[Any, Values] = {}  # of one that wins twice, the last is what is to be stored
-    won = [[_wins(row, stored, winners, fold) for row in rows] for rows, _ in calls]
+    moved: dict[Any, Any] = {}
+    won = [[_wins(row, stored, winners, moved, fold) for row in rows] for rows, _ in calls]
     for portion in _portions([*winners.values()]):
         db.execute(_replacement(len(portion)), _flat(portion))
+    db.executemany("UPDATE tasks SET batch = ? WHERE id = ?", [(b, i) for i, b in moved.items()])
     due = write(db, fold, max(now for _, now in calls))
     return [Written(one, due) for one in won]
 
@@ -178,7 +183,11 @@ def _stored(db: sqlite3.Connection, ids: Sequence[Any]) -> dict[Any, list[Any]]:
 
 
 def _wins(
-    row: Values, stored: dict[Any, list[Any]], winners: dict[Any, Values], fold: Fold
+    row: Values,
+    stored: dict[Any, list[Any]],
+    winners: dict[Any, Values],
+    moved: dict[Any, Any],
+    fold: Fold,
 ) -> bool:
     there = stored.get(row[0])
     if there is None or row[1] != there[0] + 1:
@@ -187,6 +196,8 @@ def _wins(
     if status != row[_STATUS] or batch != row[_BATCH]:
         fold.leave(row[_USER], status, batch)
         _entered(fold, row, status)
+    if batch != row[_BATCH]:
+        moved[row[0]] = row[_BATCH]
     stored[row[0]] = [row[1], row[_STATUS], row[_BATCH]]
     winners[row[0]] = row[: len(_CHANGING)]
     return True

@@ -58,8 +58,16 @@ class Batches:
     every = 0.0
 
     def __init__(
-        self, store: Store, blobs: Blobs, changes: Changes, adding: Adding, roster: Roster
+        self,
+        store: Store,
+        blobs: Blobs,
+        changes: Changes,
+        adding: Adding,
+        roster: Roster,
+        finishing: Callable[[], None],
     ) -> None:
+        self._finishing = finishing
+        """Called where a finishing task is due, which is another duty's affair."""
         self._store = store
         self._changes = changes
         self._adding = adding
@@ -95,6 +103,8 @@ class Batches:
 
     def _do(self, batch: Batch, counters: Counters, now: float) -> int:
         step = next_step(batch, counters, finished=finished(self._store, batch))
+        if step is Step.FINISH:
+            self._finishing()
         work = self._steps.get(step)
         return work(batch, counters, now) if work else 0
 
