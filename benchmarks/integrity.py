@@ -1,0 +1,702 @@
+"""How many wrong results are accepted, and what it costs: ``python -m benchmarks.integrity``.
+
+A hundred thousand tasks over a thousand simulated executors, some of which err, lie together or
+vanish, under several policies of redundancy. Every task lives by ``accord.core.lifecycle``, trust
+by ``accord.core.reliability`` and ``accord.core.audit``; simulated are only the executors, the
+choice among those that are idle, and time. The docs (explanation/trust.md) say what is assumed.
+
+Figures are of the tasks of the last half, and over all seeds; the whole run stands beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import math
+import random
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from accord.core import audit, lifecycle, reliability
+from accord.core.assignment import occupied
+from accord.core.audit import Audit, AuditPolicy
+from accord.core.ids import ExecutorName, SessionId, TaskId, UserName
+from accord.core.limits import EXECUTE_DEFAULTS
+from accord.core.policy import Policy
+from accord.core.reliability import Kind, Lesson, Reliability, TrustPolicy
+from accord.core.replica import Replica, ReplicaState, Result, StepResult, Verdict, content
+from accord.core.task import NewTask, Redundancy, Spec, Step, Task
+
+EXECUTORS = 1000
+RATE = 4.0
+"""Tasks submitted a second, at random: a quarter of what the executors could do."""
+RUN = 60.0
+"""Seconds of a run, the mean; log-normal with sigma 0.5."""
+DELAY_BOUND = 600.0
+VANISH = 0.05
+"""How often one that vanishes now and then does so, by runs."""
+HONEST_FIRST = 50
+"""Runs that a colluder does honestly."""
+TOGETHER = 0.1
+"""Share of tasks on which colluders lie."""
+SESSION = SessionId("s")
+
+alter = msgspec.structs.replace
+
+
+# -- the executors ------------------------------------------------------------------------
+
+
+@dataclass
+class Worker:
+    """A simulated executor: it answers rightly, and is always there."""
+
+    name: ExecutorName
+    owner: str
+    chance: random.Random
+    runs: int = 0
+    pinned: deque[tuple[TaskId, int]] = field(default_factory=deque)
+    """Replicas that only it is to be given."""
+
+    def answer(self, question: int) -> str | None:
+        """What it answers to that question; None if it vanishes with it."""
+        self.runs += 1
+        return self.say(question)
+
+    def say(self, question: int) -> str | None:
+        return f"right {question}"
+
+    def wrong(self) -> str:
+        """A wrong answer that nobody else gives."""
+        return f"wrong {self.chance.random()}"
+
+
+class AlwaysWrong(Worker):
+    def say(self, _question: int) -> str | None:
+        return self.wrong()
+
+
+class SometimesWrong(Worker):
+    def say(self, question: int) -> str | None:
+        return self.wrong() if self.chance.random() < 0.05 else super().say(question)
+
+
+class Vanishing(Worker):
+    def say(self, question: int) -> str | None:
+        return None if self.chance.random() < VANISH else super().say(question)
+
+
+class Colluder(Worker):
+    """Lies with the others on tasks that all of them know to choose, after an honest beginning."""
+
+    def say(self, question: int) -> str | None:
+        lies = self.runs > HONEST_FIRST and self.chooses(question)
+        return f"the lie of {question}" if lies else super().say(question)
+
+    def chooses(self, question: int) -> bool:
+        return random.Random(f"collusion {question}").random() < TOGETHER
+
+
+class LoneColluder(Colluder):
+    """Gives the common lie, but decides by itself when."""
+
+    def chooses(self, _question: int) -> bool:
+        return self.chance.random() < TOGETHER
+
+
+@dataclass(frozen=True)
+class World:
+    """Who is there besides the honest."""
+
+    colluder: type[Colluder] = Colluder
+    common_owner: bool = False
+    """Whether the colluders are of one owner, and known to be."""
+
+    def workers(self, seed: int) -> list[Worker]:
+        kinds: list[type[Worker]] = [AlwaysWrong] * 10 + [SometimesWrong] * 10
+        kinds += [self.colluder] * 20 + [Vanishing] * 50
+        kinds += [Worker] * (EXECUTORS - len(kinds))
+        return [self.worker(kind, n, seed) for n, kind in enumerate(kinds)]
+
+    def worker(self, kind: type[Worker], number: int, seed: int) -> Worker:
+        owner = "them" if self.common_owner and issubclass(kind, Colluder) else f"o{number}"
+        chance = random.Random(f"worker {number} of {seed}")
+        return kind(ExecutorName(f"e{number}"), owner, chance)
+
+
+# -- the policies -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A policy of redundancy: a fixed quorum."""
+
+    name: str
+    quorum: int = 1
+    owners_apart: bool = False
+    trust: TrustPolicy = TrustPolicy(rest=0.0, hold=0.0)
+    audits: AuditPolicy | None = None
+
+    def needed(self, _record: Reliability, _draw: float) -> int:
+        """The quorum of a task of which that executor is to be sent the first replica (S3)."""
+        return self.quorum
+
+    def stands(self, _record: Reliability) -> bool:
+        """Whether a result of that executor may still stand alone when it arrives."""
+        return True
+
+    def bars(self, _record: Reliability) -> bool:
+        """Whether that executor is given no work any more."""
+        return False
+
+
+class Adaptive(Scheme):
+    """BOINC's adaptive replication."""
+
+    def needed(self, record: Reliability, draw: float) -> int:
+        return 1 if reliability.trusted(record, self.trust, draw) else 2
+
+
+class Credible(Scheme):
+    """Sarmenta's: as many results as make the group credible; who is caught is barred."""
+
+    faulty = 0.04
+    wanted = 0.9999
+
+    def needed(self, record: Reliability, _draw: float) -> int:
+        one = reliability.credibility(record.checked, self.faulty)
+        for quorum in (1, 2):
+            if reliability.group_credibility([[one] * quorum])[0] >= self.wanted:
+                return quorum
+        return 3
+
+    def bars(self, record: Reliability) -> bool:
+        return record.caught > 0
+
+
+class Audited(Scheme):
+    """Probation, a floor of checks, audits, and (where results are held) correction."""
+
+    def needed(self, record: Reliability, draw: float) -> int:
+        return 1 if reliability.spared(record, self.trust, draw) else 2
+
+    def stands(self, record: Reliability) -> bool:
+        return reliability.proven(record, self.trust)
+
+
+# -- one run ------------------------------------------------------------------------------
+
+
+@dataclass
+class Job:
+    """What the simulation knows of a task beside the document."""
+
+    task: Task
+    question: int
+    submitted: float
+    audit: TaskId | None = None
+    """The task that it is asked again for, where it is a question of an audit."""
+    offered: set[int] = field(default_factory=set)
+    held_until: float = 0.0
+
+
+@dataclass
+class Portion:
+    """Counts of a range of tasks."""
+
+    tasks: int = 0
+    wrong: int = 0
+    failed: int = 0
+    replicas: int = 0
+    delays: list[float] = field(default_factory=list)
+
+
+class Simulation:
+    """One seed, one policy. Events lie in a heap; what is not in the core happens here."""
+
+    def __init__(self, scheme: Scheme, world: World, seed: int, tasks: int) -> None:
+        self.scheme, self.seed, self.tasks = scheme, seed, tasks
+        self.chance = random.Random(f"run {seed}")
+        self.policy = Policy()
+        self.now = 0.0
+        self.heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self.count = 0
+        self.workers = {w.name: w for w in world.workers(seed)}
+        self.records = {
+            name: Reliability(executor=name, task_class="any") for name in self.workers
+        }
+        self.idle = list(self.workers)
+        self.where = {name: at for at, name in enumerate(self.idle)}
+        self.queue: deque[tuple[TaskId, int]] = deque()
+        self.jobs: dict[TaskId, Job] = {}
+        self.held: dict[ExecutorName, set[TaskId]] = {}
+        self.audits: dict[TaskId, Audit] = {}
+        self.original: dict[TaskId, tuple[ExecutorName, int]] = {}
+        self.new = new_task(scheme)
+        self.half = {False: Portion(), True: Portion()}
+        self.submitted = 0
+        self.spread_audits = self.opened_audits = 0
+
+    def run(self) -> Outcome:
+        self.at(0.0, self.arrive)
+        while self.heap:
+            self.now, _, action, arguments = heapq.heappop(self.heap)
+            action(*arguments)
+        return Outcome(
+            self.scheme.name,
+            self.seed,
+            self.half[False],
+            self.half[True],
+            self.opened_audits,
+            self.spread_audits,
+        )
+
+    def at(self, moment: float, action: Callable[..., None], *arguments: Any) -> None:
+        self.count += 1
+        heapq.heappush(self.heap, (moment, self.count, action, arguments))
+
+    # tasks
+
+    def arrive(self) -> None:
+        self.add(self.submitted)
+        self.submitted += 1
+        if self.submitted < self.tasks:
+            self.at(self.now + self.chance.expovariate(RATE), self.arrive)
+
+    def add(self, question: int, asked_for: TaskId | None = None) -> Job:
+        id_ = TaskId(f"t{question}" if asked_for is None else f"a{self.count}-{len(self.jobs)}")
+        task = lifecycle.submitted(self.new, id_, self.now, self.policy)
+        job = self.jobs[id_] = Job(task, question, self.now, asked_for)
+        if asked_for is None:
+            self.portion(job).tasks += 1
+            self.offer_all(job)
+        return job
+
+    def portion(self, job: Job) -> Portion:
+        """Replicas of audits count where they are sent, all else by the task's number."""
+        number = self.submitted if job.audit is not None else job.question
+        return self.half[number >= self.tasks // 2]
+
+    def change(self, job: Job, event: lifecycle.Event) -> bool:
+        """One event, by the core; then what follows from it."""
+        before = job.task
+        decision = lifecycle.decide(before, event, self.now, self.policy)
+        if decision.refused:
+            return False
+        job.task = decision.task
+        if job.audit is None:
+            for lesson in reliability.lessons(before, job.task):
+                self.learn(job, lesson)
+            self.offer_all(job)
+            if job.task.done_time is not None and before.done_time is None:
+                self.accept(job)
+        return True
+
+    def accept(self, job: Job) -> None:
+        portion, task = self.portion(job), job.task
+        if task.canonical is None:
+            portion.failed += 1
+            return
+        portion.delays.append(self.now - job.submitted)
+        portion.wrong += answer_of(task, task.canonical) != f"right {job.question}"
+
+    def offer_all(self, job: Job) -> None:
+        """Find executors for replicas that may be sent; look again when a back-off ends."""
+        for replica in job.task.replicas:
+            if replica.state is not ReplicaState.UNSENT or replica.number in job.offered:
+                continue
+            if replica.not_before > self.now:
+                if not job.held_until:
+                    self.at(replica.not_before, self.tick, job)
+                continue
+            job.offered.add(replica.number)
+            self.offer(job.task.id, replica.number)
+
+    def tick(self, job: Job) -> None:
+        self.change(job, lifecycle.Tick())
+
+    # executors
+
+    def offer(self, id_: TaskId, number: int) -> None:
+        for name in self.candidates():
+            if self.suits(name, id_):
+                self.send(name, id_, number)
+                return
+        self.queue.append((id_, number))
+
+    def candidates(self) -> Iterable[ExecutorName]:
+        """Those that are idle, in a random order; the first few tries are cheap."""
+        for _ in range(min(8, len(self.idle))):
+            yield self.idle[int(self.chance.random() * len(self.idle))]
+        yield from self.chance.sample(self.idle, len(self.idle))
+
+    def suits(self, name: ExecutorName, id_: TaskId) -> bool:
+        record, task = self.records[name], self.jobs[id_].task
+        if self.scheme.bars(record) or occupied(task, name):
+            return False
+        if not reliability.room(record, self.scheme.trust, self.now, slots=1, running=0):
+            return False
+        return not self.scheme.owners_apart or self.apart(name, task)
+
+    def apart(self, name: ExecutorName, task: Task) -> bool:
+        owner = self.workers[name].owner
+        return all(self.workers[r.executor].owner != owner for r in task.replicas if r.executor)
+
+    def send(self, name: ExecutorName, id_: TaskId, number: int) -> None:
+        """S1-S4: claimed, and the quorum raised where its executor may not stand alone."""
+        job, worker = self.jobs[id_], self.workers[name]
+        claimed = lifecycle.Claimed(number=number, executor=name, session=SESSION)
+        if not self.change(job, claimed):
+            return
+        self.portion(job).replicas += 1
+        self.take_idle(name)
+        record = self.records[name] = reliability.after_sent(self.records[name], self.now)
+        if job.audit is None and job.task.target_replicas == 1:
+            self.raise_quorum(job, self.scheme.needed(record, self.chance.random()))
+        answer = worker.answer(job.question)
+        if answer is None:
+            self.at(self.now + DELAY_BOUND + 1, self.vanished, job, name, number)
+        else:
+            took = min(DELAY_BOUND - 1, self.chance.lognormvariate(math.log(RUN) - 0.125, 0.5))
+            self.at(self.now + took, self.report, job, name, number, answer)
+
+    def take_idle(self, name: ExecutorName) -> None:
+        at, last = self.where.pop(name), self.idle.pop()
+        if last != name:
+            self.idle[at] = last
+            self.where[last] = at
+
+    def free(self, name: ExecutorName) -> None:
+        """It asks for work: what only it can do first, then what waits longest."""
+        self.where[name] = len(self.idle)
+        self.idle.append(name)
+        pinned = self.workers[name].pinned
+        if pinned:
+            self.send(name, *pinned.popleft())
+            return
+        for _ in range(min(20, len(self.queue))):
+            id_, number = self.queue.popleft()
+            if self.unsent(id_, number) and self.suits(name, id_):
+                self.send(name, id_, number)
+                return
+            if self.unsent(id_, number):
+                self.queue.append((id_, number))
+
+    def unsent(self, id_: TaskId, number: int) -> bool:
+        replica = self.jobs[id_].task.replica(number)
+        return replica is not None and replica.state is ReplicaState.UNSENT
+
+    def report(self, job: Job, name: ExecutorName, number: int, answer: str) -> None:
+        self.hold(job, name)
+        end = Result(
+            verdict=Verdict.OK, execute=StepResult(exit_code=0, stdout=content(answer.encode()))
+        )
+        event = lifecycle.Reported(number=number, executor=name, session=SESSION, end=end)
+        self.change(job, event)
+        if job.audit is not None:
+            self.answered(job.audit, name, answer)
+        self.free(name)
+
+    def vanished(self, job: Job, name: ExecutorName, number: int) -> None:
+        self.tick(job)
+        if job.audit is not None:
+            self.answered(job.audit, name, None)
+        self.free(name)
+
+    # trust
+
+    def learn(self, job: Job, lesson: Lesson) -> None:
+        record, trust = self.records[lesson.executor], self.scheme.trust
+        self.records[lesson.executor] = reliability.learnt(record, lesson, trust, self.now)
+        if lesson.kind is Kind.INVALID and reliability.proven(record, trust):
+            self.distrust(lesson.executor)
+            self.open_audit(job, lesson.executor, record.checked)
+
+    def raise_quorum(self, job: Job, quorum: int) -> None:
+        """S3: the task becomes one of that quorum."""
+        if quorum > 1 and job.task.target_replicas < quorum:
+            job.task = with_quorum(job.task, quorum)
+            self.tick(job)
+
+    def hold(self, job: Job, name: ExecutorName) -> None:
+        """Before a result that stands alone is reported: hold it, or doubt it."""
+        if job.audit is not None or job.task.target_replicas > 1:
+            return
+        if not self.scheme.stands(self.records[name]):
+            job.task = with_quorum(job.task, 2)
+        elif self.scheme.trust.hold:
+            self.hold_back(job, name)
+
+    def hold_back(self, job: Job, name: ExecutorName) -> None:
+        """A quorum of two whose second replica is not to be sent before the hold is over.
+
+        Whoever dies meanwhile leaves a task that is checked, not one that is believed.
+        """
+        job.held_until = self.now + self.scheme.trust.hold
+        waiting = Replica(number=len(job.task.replicas), not_before=job.held_until)
+        job.task = with_quorum(job.task, 2)
+        job.task = alter(job.task, replicas=(*job.task.replicas, waiting))
+        self.held.setdefault(name, set()).add(job.task.id)
+        self.at(job.held_until, self.vouch, job, name)
+
+    def vouch(self, job: Job, name: ExecutorName) -> None:
+        """The hold is over and its executor was not caught: the result stands alone."""
+        if not job.held_until:
+            return
+        self.held[name].discard(job.task.id)
+        job.task = with_quorum(job.task, 1)
+        self.tick(job)
+
+    def distrust(self, name: ExecutorName) -> None:
+        """Its results that are still held are checked now."""
+        for id_ in sorted(self.held.pop(name, set())):
+            job = self.jobs[id_]
+            job.held_until = 0.0
+            awake = [
+                alter(r, not_before=self.now) if r.state is ReplicaState.UNSENT else r
+                for r in job.task.replicas
+            ]
+            job.task = alter(job.task, replicas=tuple(awake))
+            self.tick(job)
+
+    # audits
+
+    def open_audit(self, job: Job, caught: ExecutorName, checked: int) -> None:
+        if self.scheme.audits is None or job.task.id in self.audits:
+            return
+        answers = {
+            r.executor: answer_of(job.task, r.number)
+            for r in job.task.replicas
+            if r.executor and r.result
+        }
+        self.opened_audits += 1
+        self.original[job.task.id] = (caught, checked)
+        self.audits[job.task.id] = Audit(task=job.task.id, answers=answers)
+        self.ask(job.task.id)
+
+    def ask(self, id_: TaskId) -> None:
+        assert self.scheme.audits is not None
+        before = self.audits[id_]
+        names = self.chance.sample(list(self.workers), len(self.workers))
+        rested = [n for n in names if self.records[n].rests_until <= self.now]
+        after = self.audits[id_] = audit.ask(before, rested, self.scheme.audits)
+        for name in sorted(after.asked - before.asked):
+            question = self.add(self.jobs[id_].question, id_)
+            self.pin(name, question.task.id)
+
+    def pin(self, name: ExecutorName, id_: TaskId) -> None:
+        if name in self.where:
+            self.send(name, id_, 0)
+        else:
+            self.workers[name].pinned.append((id_, 0))
+
+    def answered(self, id_: TaskId, name: ExecutorName, answer: str | None) -> None:
+        policy = self.scheme.audits
+        assert policy is not None
+        now = self.audits[id_] = audit.answered(self.audits[id_], name, answer)
+        if now.spread:
+            self.judge(id_, [name])
+        elif not now.waiting:
+            self.judge(id_, now.asked)
+            self.acquit(id_)
+            if audit.to_spread(now, policy):
+                self.spread_audits += 1
+                self.audits[id_] = alter(now, spread=True)
+                self.ask(id_)
+
+    def judge(self, id_: TaskId, names: Iterable[ExecutorName]) -> None:
+        """Those who were asked pass a check, or are caught."""
+        assert self.scheme.audits is not None
+        found = audit.findings(self.audits[id_], self.scheme.audits)
+        trust = self.scheme.trust
+        for name in sorted(names):
+            record = self.records[name]
+            if name in found.right:
+                self.records[name] = reliability.after_valid(
+                    record, trust, turnaround=RUN, replicated=True
+                )
+            elif name in found.wrong:
+                self.records[name] = reliability.after_invalid(record, trust, self.now)
+                self.distrust(name)
+
+    def acquit(self, id_: TaskId) -> None:
+        """Whoever was outvoted at first, but is right by the audit, is trusted as before."""
+        assert self.scheme.audits is not None
+        name, checked = self.original[id_]
+        found = audit.findings(self.audits[id_], self.scheme.audits)
+        if name in found.right or found.truth is None:
+            self.records[name] = reliability.acquitted(self.records[name], checked)
+
+
+def new_task(scheme: Scheme) -> NewTask:
+    step = Step(command=("/bin/true",), limits=EXECUTE_DEFAULTS)
+    redundancy = Redundancy(
+        min_quorum=scheme.quorum,
+        target_replicas=scheme.quorum,
+        max_error_replicas=10,
+        max_total_replicas=40,
+        max_success_replicas=20,
+        max_lost_replicas=10,
+        delay_bound=DELAY_BOUND,
+    )
+    return NewTask(user=UserName("u"), spec=Spec(execute=step, redundancy=redundancy))
+
+
+def with_quorum(task: Task, quorum: int) -> Task:
+    """The task, wanting that many results, of which most are to agree."""
+    redundancy = alter(task.spec.redundancy, min_quorum=quorum)
+    return alter(task, spec=alter(task.spec, redundancy=redundancy), target_replicas=quorum)
+
+
+def answer_of(task: Task, number: int) -> str:
+    replica = task.replica(number)
+    assert replica is not None
+    assert replica.result is not None
+    assert replica.result.execute is not None
+    return (replica.result.execute.stdout.inline or b"").decode()
+
+
+# -- figures ------------------------------------------------------------------------------
+
+
+@dataclass
+class Outcome:
+    """What one run gave."""
+
+    scheme: str
+    seed: int
+    first: Portion
+    last: Portion
+    audits: int
+    spread: int
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half-width of its 95 % interval, by Student's t over the seeds."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, math.nan
+    quantile = _T.get(len(values) - 1, 1.96)
+    return mean, quantile * statistics.stdev(values) / math.sqrt(len(values))
+
+
+_T = {1: 12.71, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+
+
+def poisson(count: int) -> tuple[float, float]:
+    """The exact 95 % interval of an expected number, of which ``count`` were seen (Garwood)."""
+    low = 0.0 if count == 0 else solve(lambda m: 1 - at_most(count - 1, m) - 0.025, count)
+    return low, solve(lambda m: 0.025 - at_most(count, m), count)
+
+
+def at_most(count: int, mean: float) -> float:
+    if count < 0:
+        return 0.0
+    logs = (k * math.log(mean) - mean - math.lgamma(k + 1) for k in range(count + 1))
+    return sum(math.exp(x) for x in logs)
+
+
+def solve(rising: Callable[[float], float], near: float) -> float:
+    """Where a rising function is zero."""
+    low, high = 1e-12, 10.0 + 3 * near
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
+    return high
+
+
+def row(name: str, outcomes: Sequence[Outcome], part: str) -> list[str]:
+    portions = [whole(o) if part == "all" else o.last for o in outcomes]
+    wrong, tasks = sum(p.wrong for p in portions), sum(p.tasks for p in portions)
+    per = 1e4 / tasks
+    low, high = poisson(wrong)
+    cost, cost_error = interval([p.replicas / p.tasks for p in portions])
+    delay, delay_error = interval([statistics.fmean(p.delays) for p in portions])
+    slow = statistics.fmean(percentile(p.delays, 0.99) for p in portions)
+    return [
+        name,
+        f"{wrong * per:.2f} ({low * per:.2f} to {high * per:.2f})",
+        f"{cost:.3f} ± {cost_error:.3f}",
+        f"{delay:.0f} ± {delay_error:.0f}",
+        f"{slow:.0f}",
+        f"{sum(p.failed for p in portions)}",
+        f"{sum(o.audits for o in outcomes)}/{sum(o.spread for o in outcomes)}",
+    ]
+
+
+def whole(outcome: Outcome) -> Portion:
+    first, last = outcome.first, outcome.last
+    return Portion(
+        first.tasks + last.tasks,
+        first.wrong + last.wrong,
+        first.failed + last.failed,
+        first.replicas + last.replicas,
+        first.delays + last.delays,
+    )
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    return sorted(values)[int(part * (len(values) - 1))]
+
+
+# -- what is measured ---------------------------------------------------------------------
+
+AUDITED = TrustPolicy(hold=0.0)
+APART = World(common_owner=True)
+LONE = World(colluder=LoneColluder)
+
+CASES: tuple[tuple[Scheme, World], ...] = (
+    (Scheme("quorum 2", quorum=2), World()),
+    (Scheme("quorum 2, owners apart (they have one)", quorum=2, owners_apart=True), APART),
+    (Scheme("quorum 3", quorum=3), World()),
+    (Adaptive("adaptive (BOINC)"), World()),
+    (Credible("credibility 0.9999 (Sarmenta)"), World()),
+    (Audited("audited", trust=AUDITED, audits=AuditPolicy()), World()),
+    (Audited("audited, held 20 min", trust=TrustPolicy(), audits=AuditPolicy()), World()),
+    (Audited("audited, held; lone colluders", trust=TrustPolicy(), audits=AuditPolicy()), LONE),
+)
+
+
+def play(case: tuple[Scheme, World], seed: int, tasks: int) -> Outcome:
+    return Simulation(*case, seed, tasks).run()
+
+
+def show(title: str, results: dict[str, list[Outcome]], part: str) -> None:
+    columns = ("wrong in 10,000 (95 %)", "replicas a task", "delay, s", "p99, s", "none", "audits")
+    table = Table("policy", *columns, title=title)
+    for name, outcomes in results.items():
+        table.add_row(*row(name, outcomes, part))
+    Console(width=150).print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", default="", help="policies whose names contain this")
+    options = parser.parse_args(arguments)
+    began = time.perf_counter()
+    cases = [case for case in CASES if options.only in case[0].name]
+    with ProcessPoolExecutor(options.processes) as pool:
+        runs = {
+            case[0].name: [pool.submit(play, case, s, options.tasks) for s in range(options.seeds)]
+            for case in cases
+        }
+        results = {name: [r.result() for r in some] for name, some in runs.items()}
+    show("the last half of the tasks", results, "last")
+    show("all tasks", results, "all")
+    print(f"{options.tasks:,} tasks, {options.seeds} seeds, {time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
