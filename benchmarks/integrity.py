@@ -44,13 +44,16 @@ RUN = 60.0
 DELAY_BOUND = 600.0
 VANISH = 0.05
 """How often one that vanishes now and then does so, by runs."""
-HONEST_FIRST = 50
-"""Runs that a colluder does honestly."""
-TOGETHER = 0.1
-"""Share of tasks on which colluders lie."""
+WARY_AFTER = 120.0
+"""Seconds after which wary colluders no longer lie on a task that one of them was given."""
 SESSION = SessionId("s")
 
 alter = msgspec.structs.replace
+
+
+def generator(seed: str) -> random.Random:
+    """Chance that is the same for the same seed, in every process."""
+    return random.Random(seed)  # noqa: S311  # a simulation keeps no secrets
 
 
 # -- the executors ------------------------------------------------------------------------
@@ -67,12 +70,12 @@ class Worker:
     pinned: deque[tuple[TaskId, int]] = field(default_factory=deque)
     """Replicas that only it is to be given."""
 
-    def answer(self, question: int) -> str | None:
+    def answer(self, question: int, now: float) -> str | None:
         """What it answers to that question; None if it vanishes with it."""
         self.runs += 1
-        return self.say(question)
+        return self.say(question, now)
 
-    def say(self, question: int) -> str | None:
+    def say(self, question: int, _now: float) -> str | None:
         return f"right {question}"
 
     def wrong(self) -> str:
@@ -81,56 +84,81 @@ class Worker:
 
 
 class AlwaysWrong(Worker):
-    def say(self, _question: int) -> str | None:
+    def say(self, _question: int, _now: float) -> str | None:
         return self.wrong()
 
 
 class SometimesWrong(Worker):
-    def say(self, question: int) -> str | None:
-        return self.wrong() if self.chance.random() < 0.05 else super().say(question)
+    def say(self, question: int, now: float) -> str | None:
+        return self.wrong() if self.chance.random() < 0.05 else super().say(question, now)
 
 
 class Vanishing(Worker):
-    def say(self, question: int) -> str | None:
-        return None if self.chance.random() < VANISH else super().say(question)
+    def say(self, question: int, now: float) -> str | None:
+        return None if self.chance.random() < VANISH else super().say(question, now)
 
 
+@dataclass
+class Plot:
+    """What colluders have agreed on, and know of each other."""
+
+    share: float
+    """Of tasks, on which they lie."""
+    honest_first: int
+    """Runs that each does honestly."""
+    alone: bool
+    """Whether each chooses by itself when to give the common lie."""
+    wary: bool
+    """Whether they tell the truth where one of them was given the task some time ago."""
+    first_given: dict[int, float] = field(default_factory=dict)
+
+    def lies(self, worker: Worker, question: int, now: float) -> bool:
+        given = self.first_given.setdefault(question, now)
+        if worker.runs <= self.honest_first or (self.wary and now > given + WARY_AFTER):
+            return False
+        chance = worker.chance if self.alone else generator(f"chosen {question}")
+        return chance.random() < self.share
+
+
+@dataclass
 class Colluder(Worker):
-    """Lies with the others on tasks that all of them know to choose, after an honest beginning."""
+    """Gives the lie on which all have agreed, where the plot says so."""
 
-    def say(self, question: int) -> str | None:
-        lies = self.runs > HONEST_FIRST and self.chooses(question)
-        return f"the lie of {question}" if lies else super().say(question)
+    plot: Plot | None = None
 
-    def chooses(self, question: int) -> bool:
-        return random.Random(f"collusion {question}").random() < TOGETHER
-
-
-class LoneColluder(Colluder):
-    """Gives the common lie, but decides by itself when."""
-
-    def chooses(self, _question: int) -> bool:
-        return self.chance.random() < TOGETHER
+    def say(self, question: int, now: float) -> str | None:
+        assert self.plot is not None
+        if self.plot.lies(self, question, now):
+            return f"the lie of {question}"
+        return super().say(question, now)
 
 
 @dataclass(frozen=True)
 class World:
     """Who is there besides the honest."""
 
-    colluder: type[Colluder] = Colluder
+    name: str = ""
+    colluders: int = 20
+    share: float = 0.1
+    honest_first: int = 50
+    alone: bool = False
+    wary: bool = False
     common_owner: bool = False
     """Whether the colluders are of one owner, and known to be."""
 
     def workers(self, seed: int) -> list[Worker]:
         kinds: list[type[Worker]] = [AlwaysWrong] * 10 + [SometimesWrong] * 10
-        kinds += [self.colluder] * 20 + [Vanishing] * 50
+        kinds += [Colluder] * self.colluders + [Vanishing] * 50
         kinds += [Worker] * (EXECUTORS - len(kinds))
-        return [self.worker(kind, n, seed) for n, kind in enumerate(kinds)]
+        plot = Plot(self.share, self.honest_first, self.alone, self.wary)
+        return [self.worker(kind, number, seed, plot) for number, kind in enumerate(kinds)]
 
-    def worker(self, kind: type[Worker], number: int, seed: int) -> Worker:
-        owner = "them" if self.common_owner and issubclass(kind, Colluder) else f"o{number}"
-        chance = random.Random(f"worker {number} of {seed}")
-        return kind(ExecutorName(f"e{number}"), owner, chance)
+    def worker(self, kind: type[Worker], number: int, seed: int, plot: Plot) -> Worker:
+        colludes = kind is Colluder
+        owner = "them" if self.common_owner and colludes else f"o{number}"
+        chance = generator(f"worker {number} of {seed}")
+        more = {"plot": plot} if colludes else {}
+        return kind(ExecutorName(f"e{number}"), owner, chance, **more)
 
 
 # -- the policies -------------------------------------------------------------------------
@@ -225,15 +253,13 @@ class Simulation:
 
     def __init__(self, scheme: Scheme, world: World, seed: int, tasks: int) -> None:
         self.scheme, self.seed, self.tasks = scheme, seed, tasks
-        self.chance = random.Random(f"run {seed}")
+        self.chance = generator(f"run {seed}")
         self.policy = Policy()
         self.now = 0.0
         self.heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self.count = 0
         self.workers = {w.name: w for w in world.workers(seed)}
-        self.records = {
-            name: Reliability(executor=name, task_class="any") for name in self.workers
-        }
+        self.records = {name: Reliability(executor=name, task_class="any") for name in self.workers}
         self.idle = list(self.workers)
         self.where = {name: at for at, name in enumerate(self.idle)}
         self.queue: deque[tuple[TaskId, int]] = deque()
@@ -362,9 +388,9 @@ class Simulation:
         record = self.records[name] = reliability.after_sent(self.records[name], self.now)
         if job.audit is None and job.task.target_replicas == 1:
             self.raise_quorum(job, self.scheme.needed(record, self.chance.random()))
-        answer = worker.answer(job.question)
+        answer = worker.answer(job.question, self.now)
         if answer is None:
-            self.at(self.now + DELAY_BOUND + 1, self.vanished, job, name, number)
+            self.at(self.now + DELAY_BOUND + 1, self.vanished, job, name)
         else:
             took = min(DELAY_BOUND - 1, self.chance.lognormvariate(math.log(RUN) - 0.125, 0.5))
             self.at(self.now + took, self.report, job, name, number, answer)
@@ -406,7 +432,7 @@ class Simulation:
             self.answered(job.audit, name, answer)
         self.free(name)
 
-    def vanished(self, job: Job, name: ExecutorName, number: int) -> None:
+    def vanished(self, job: Job, name: ExecutorName) -> None:
         self.tick(job)
         if job.audit is not None:
             self.answered(job.audit, name, None)
@@ -650,23 +676,46 @@ def percentile(values: Sequence[float], part: float) -> float:
 
 # -- what is measured ---------------------------------------------------------------------
 
-AUDITED = TrustPolicy(hold=0.0)
-APART = World(common_owner=True)
-LONE = World(colluder=LoneColluder)
-
-CASES: tuple[tuple[Scheme, World], ...] = (
-    (Scheme("quorum 2", quorum=2), World()),
-    (Scheme("quorum 2, owners apart (they have one)", quorum=2, owners_apart=True), APART),
-    (Scheme("quorum 3", quorum=3), World()),
-    (Adaptive("adaptive (BOINC)"), World()),
-    (Credible("credibility 0.9999 (Sarmenta)"), World()),
-    (Audited("audited", trust=AUDITED, audits=AuditPolicy()), World()),
-    (Audited("audited, held 20 min", trust=TrustPolicy(), audits=AuditPolicy()), World()),
-    (Audited("audited, held; lone colluders", trust=TrustPolicy(), audits=AuditPolicy()), LONE),
+AS_GIVEN = World()
+OWNED = World("they have one owner", common_owner=True)
+OTHERS = (
+    World("they lie in 1 %", share=0.01),
+    World("100 colluders", colluders=100),
+    World("each by itself", alone=True),
+    World("wary ones", wary=True),
 )
+HELD = TrustPolicy(hold=1200.0)
+
+QUORUM_2 = Scheme("quorum 2", quorum=2)
+APART = Scheme("quorum 2, owners apart", quorum=2, owners_apart=True)
+ADAPTIVE = Adaptive("adaptive (BOINC)")
+CREDIBLE = Credible("credibility 0.9999 (Sarmenta)")
+AUDITED = Audited("audited", trust=TrustPolicy(), audits=AuditPolicy())
+CORRECTED = Audited("audited, held 20 min", trust=HELD, audits=AuditPolicy())
+
+Case = tuple[Scheme, World]
+
+CASES: dict[str, list[Case]] = {
+    "given": [
+        (QUORUM_2, AS_GIVEN),
+        (APART, OWNED),
+        (Scheme("quorum 3", quorum=3), AS_GIVEN),
+        (ADAPTIVE, AS_GIVEN),
+        (CREDIBLE, AS_GIVEN),
+        (Audited("audited, without audits", trust=TrustPolicy()), AS_GIVEN),
+        (AUDITED, AS_GIVEN),
+        (CORRECTED, AS_GIVEN),
+    ],
+    "others": [(s, w) for w in OTHERS for s in (QUORUM_2, ADAPTIVE, CREDIBLE, AUDITED, CORRECTED)],
+}
 
 
-def play(case: tuple[Scheme, World], seed: int, tasks: int) -> Outcome:
+def name_of(case: Case) -> str:
+    scheme, world = case
+    return f"{scheme.name}; {world.name}" if world.name else scheme.name
+
+
+def play(case: Case, seed: int, tasks: int) -> Outcome:
     return Simulation(*case, seed, tasks).run()
 
 
@@ -675,21 +724,24 @@ def show(title: str, results: dict[str, list[Outcome]], part: str) -> None:
     table = Table("policy", *columns, title=title)
     for name, outcomes in results.items():
         table.add_row(*row(name, outcomes, part))
-    Console(width=150).print(table)
+    Console(width=160).print(table)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--only", default="", help="policies whose names contain this")
+    parser.add_argument("--world", choices=[*CASES], default="given")
+    parser.add_argument("--only", default="", help="cases whose names contain this")
     options = parser.parse_args(arguments)
     began = time.perf_counter()
-    cases = [case for case in CASES if options.only in case[0].name]
+    cases = [case for case in CASES[options.world] if options.only in name_of(case)]
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
     with ProcessPoolExecutor(options.processes) as pool:
         runs = {
-            case[0].name: [pool.submit(play, case, s, options.tasks) for s in range(options.seeds)]
+            name_of(case): [pool.submit(play, case, s, options.tasks) for s in seeds]
             for case in cases
         }
         results = {name: [r.result() for r in some] for name, some in runs.items()}

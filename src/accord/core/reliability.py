@@ -54,12 +54,12 @@ class TrustPolicy(msgspec.Struct, frozen=True, kw_only=True):
     that it is caught. One that errs in s of its results passes with (1 - s)**probation."""
     probation_doublings: int = 6
     """After so many the probation grows no more."""
-    check_floor: float = 0.1
-    """What part of a proven executor's tasks is checked all the same, for ever. One that turns
-    gives about 4 wrong results before it is caught, however seldom it errs."""
+    check_floor: float = 0.08
+    """What part q of a proven executor's tasks is checked all the same, for ever. One that turns
+    has about (1 - q) / 2q wrong results accepted until it is caught, however seldom it errs."""
     rest: float = 600.0
     """How long an audited executor gets no work after it was caught; doubles each time."""
-    hold: float = 1200.0
+    hold: float = 0.0
     """How long a result that stands alone is held before it is final, so that it can still be
     checked if its executor is caught; 0 accepts at once."""
 
@@ -283,6 +283,13 @@ def reliable(record: Reliability, policy: TrustPolicy) -> bool:
     quick = record.turnaround.count <= 10 or record.turnaround.mean <= policy.reliable_turnaround
     at_hand = _quota(record, policy) >= policy.daily_quota
     return quick and at_hand and record.consecutive_valid >= policy.trusted_after
+
+
+def wants_reliable(priority: int, policy: TrustPolicy) -> bool:
+    """Whether a replica of that priority goes to reliable executors only; retries get there by
+    the bump of their priority (T11).
+    """
+    return priority >= policy.reliable_priority
 
 
 def reduced_delay_bound(full: float, estimate: float, policy: TrustPolicy) -> float:
