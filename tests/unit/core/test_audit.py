@@ -88,6 +88,11 @@ def test_who_is_lost_neither_passes_nor_fails_and_is_waited_for_no_more():
     assert NAMES[0] not in result.right | result.wrong
 
 
+def test_who_was_lost_is_not_asked_again():
+    found = audit.answered(audit.ask(opened(), NAMES[:1], POLICY), NAMES[0], None)
+    assert audit.ask(found, NAMES[:1], POLICY) == found
+
+
 def test_an_answer_that_was_not_asked_for_or_comes_twice_changes_nothing():
     found = audit.ask(opened(), NAMES[:1], POLICY)
     assert audit.answered(found, NAMES[9], "lie") is found

@@ -248,6 +248,12 @@ def test_high_priorities_want_reliable_executors():
     assert [reliability.wants_reliable(p, POLICY) for p in (9, 10)] == [False, True]
 
 
+def test_a_long_estimate_lengthens_the_reduced_bound_to_less_than_twice():
+    policy = TrustPolicy(reliable_delay=0.25)
+    bounds = [reliability.reduced_delay_bound(100.0, e, policy) for e in (5.0, 20.0, 24.9, 30.0)]
+    assert bounds == [25.0, 40.0, 49.8, 25.0]
+
+
 # -- trust
 
 
@@ -359,6 +365,18 @@ def test_what_an_end_teaches(replica, learnt):
 def test_a_late_result_of_a_lost_replica_teaches_its_success():
     before = a_task(replicas=(over(0, Outcome.NO_REPLY),))
     assert kinds(before, a_task(replicas=(over(0),))) == [(0, Kind.SUCCESS)]
+
+
+def test_a_time_out_teaches_the_time_that_it_had():
+    (lesson,) = reliability.lessons(
+        a_task(replicas=(sent(0),)), a_task(replicas=(over(0, Outcome.NO_REPLY),))
+    )
+    assert lesson.turnaround == 100.0
+
+
+def test_what_says_nothing_new_teaches_nothing():
+    before = a_task(replicas=(over(0, validity=Validity.VALID),))
+    assert kinds(before, a_task(replicas=(over(0, validity=Validity.VALID, credit=3.0),))) == []
 
 
 def test_an_unsent_replica_teaches_nothing():
