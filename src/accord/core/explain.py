@@ -14,11 +14,12 @@ import msgspec
 from accord.core.assignment import avoids, lacks, requirement_class, satisfies, takes_work
 from accord.core.executor import Executor
 from accord.core.ids import ExecutorName
+from accord.core.judging import JudgingState
 from accord.core.policy import Policy
 from accord.core.replica import Outcome, Phase, Replica, ReplicaState, Result, StepResult, Verdict
 from accord.core.retry import FAULTS, faults
 from accord.core.status import Reason, Status
-from accord.core.task import Task
+from accord.core.task import Task, quorum_of
 from accord.core.view import reason_of, shown_replica, status_of
 
 
@@ -159,7 +160,24 @@ def _validating(task: Task, around: Surroundings) -> str:
     if any(r.state is ReplicaState.IN_PROGRESS for r in task.replicas):
         return _running(task, around)
     there = sum(r.outcome is Outcome.SUCCESS for r in task.replicas)
-    return f"{_count(there, 'result')} of {task.spec.redundancy.min_quorum} are compared."
+    compared = f"{_count(there, 'result')} of {quorum_of(task)} are compared."
+    return f"{compared}{_judging(task, around)}" if task.judging else compared
+
+
+def _judging(task: Task, around: Surroundings) -> str:
+    """Where the judging run is that is to say whether results agree."""
+    run = task.judging
+    if run is None or not run.pending:
+        return ""
+    before = f" The last run came to nothing: {run.message.rstrip('.')}." if run.message else ""
+    if run.state is JudgingState.IN_PROGRESS:
+        return f" A judging run on {run.executor} tells which agree.{before}"
+    if run.not_before > around.now:
+        return f"{before} The next judging run is in {span(run.not_before - around.now)}."
+    return (
+        f"{before} A judging run is to tell which agree, on an executor that made none of them;"
+        " it waits to be sent."
+    )
 
 
 def _cancelling(task: Task, _around: Surroundings) -> str:
@@ -243,7 +261,7 @@ def _failed(task: Task, around: Surroundings) -> str:
         "lost": _count(len({r.executor for r in replicas if r.outcome in _LOST}), "executor"),
         "attempts": _count(sum(r.sent_time is not None for r in replicas), "attempt"),
         "results": _count(sum(r.outcome is Outcome.SUCCESS for r in replicas), "result"),
-        "quorum": task.spec.redundancy.min_quorum,
+        "quorum": quorum_of(task),
         "deadline": span(task.spec.deadline or 0.0),
         "unsendable": span(around.policy.unsendable_after),
     }

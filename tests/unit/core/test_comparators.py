@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
-from accord.core.comparators import default
+from accord.core.comparators import agree
 from accord.core.replica import Result, Verdict, content
+from accord.core.task import Default
 from tests.builders import a_result, a_step_result
+
+
+def default(one: Result, other: Result) -> bool | None:
+    return agree(Default(), one, other)
 
 
 def result(**changes: Any) -> Result:
