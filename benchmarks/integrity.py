@@ -169,10 +169,12 @@ class Scheme:
     """A policy of redundancy: a fixed quorum."""
 
     name: str
-    quorum: int = 1
-    owners_apart: bool = False
+    quorum: int = 2
+    distinct: str = "executor"
     trust: TrustPolicy = TrustPolicy(rest=0.0, hold=0.0)
     audits: AuditPolicy | None = None
+
+    adaptive = False
 
     def needed(self, _record: Reliability, _draw: float) -> int:
         """The quorum of a task of which that executor is to be sent the first replica (S3)."""
@@ -190,6 +192,8 @@ class Scheme:
 class Adaptive(Scheme):
     """BOINC's adaptive replication."""
 
+    adaptive = True
+
     def needed(self, record: Reliability, draw: float) -> int:
         return 1 if reliability.trusted(record, self.trust, draw) else 2
 
@@ -197,6 +201,7 @@ class Adaptive(Scheme):
 class Credible(Scheme):
     """Sarmenta's: as many results as make the group credible; who is caught is barred."""
 
+    adaptive = True
     faulty = 0.04
     wanted = 0.9999
 
@@ -205,7 +210,7 @@ class Credible(Scheme):
         for quorum in (1, 2):
             if reliability.group_credibility([[one] * quorum])[0] >= self.wanted:
                 return quorum
-        return 3
+        return self.quorum
 
     def bars(self, record: Reliability) -> bool:
         return record.caught > 0
@@ -213,6 +218,8 @@ class Credible(Scheme):
 
 class Audited(Scheme):
     """Probation, a floor of checks, audits, and (where results are held) correction."""
+
+    adaptive = True
 
     def needed(self, record: Reliability, draw: float) -> int:
         return 1 if reliability.spared(record, self.trust, draw) else 2
@@ -267,7 +274,8 @@ class Simulation:
         self.held: dict[ExecutorName, set[TaskId]] = {}
         self.audits: dict[TaskId, Audit] = {}
         self.original: dict[TaskId, tuple[ExecutorName, int]] = {}
-        self.new = new_task(scheme)
+        self.new = new_task(redundancy_of(scheme))
+        self.question = new_task(Redundancy(delay_bound=DELAY_BOUND))
         self.half = {False: Portion(), True: Portion()}
         self.submitted = 0
         self.spread_audits = self.opened_audits = 0
@@ -300,7 +308,8 @@ class Simulation:
 
     def add(self, question: int, asked_for: TaskId | None = None) -> Job:
         id_ = TaskId(f"t{question}" if asked_for is None else f"a{self.count}-{len(self.jobs)}")
-        task = lifecycle.submitted(self.new, id_, self.now, self.policy)
+        new = self.new if asked_for is None else self.question
+        task = lifecycle.submitted(new, id_, self.now, self.policy)
         job = self.jobs[id_] = Job(task, question, self.now, asked_for)
         if asked_for is None:
             self.portion(job).tasks += 1
@@ -367,33 +376,42 @@ class Simulation:
 
     def suits(self, name: ExecutorName, id_: TaskId) -> bool:
         record, task = self.records[name], self.jobs[id_].task
-        if self.scheme.bars(record) or occupied(task, name):
+        if self.scheme.bars(record) or occupied(task, name, self.workers[name].owner):
             return False
-        if not reliability.room(record, self.scheme.trust, self.now, slots=1, running=0):
-            return False
-        return not self.scheme.owners_apart or self.apart(name, task)
-
-    def apart(self, name: ExecutorName, task: Task) -> bool:
-        owner = self.workers[name].owner
-        return all(self.workers[r.executor].owner != owner for r in task.replicas if r.executor)
+        room = reliability.room(record, self.scheme.trust, self.now, slots=1, running=0)
+        return room > 0
 
     def send(self, name: ExecutorName, id_: TaskId, number: int) -> None:
-        """S1-S4: claimed, and the quorum raised where its executor may not stand alone."""
+        """S1-S4: claimed, and the quorum called for where its executor may not stand alone."""
         job, worker = self.jobs[id_], self.workers[name]
-        claimed = lifecycle.Claimed(number=number, executor=name, session=SESSION)
+        quorum = self.quorum(job, name)
+        claimed = lifecycle.Claimed(
+            number=number,
+            executor=name,
+            session=SESSION,
+            owner=worker.owner,
+            trusted=quorum < self.scheme.quorum,
+        )
         if not self.change(job, claimed):
             return
         self.portion(job).replicas += 1
         self.take_idle(name)
-        record = self.records[name] = reliability.after_sent(self.records[name], self.now)
-        if job.audit is None and job.task.target_replicas == 1:
-            self.raise_quorum(job, self.scheme.needed(record, self.chance.random()))
+        self.records[name] = reliability.after_sent(self.records[name], self.now)
+        if 1 < quorum < self.scheme.quorum:
+            job.task = alter(job.task, quorum=quorum, target_replicas=quorum)
+            self.tick(job)
         answer = worker.answer(job.question, self.now)
         if answer is None:
             self.at(self.now + DELAY_BOUND + 1, self.vanished, job, name)
         else:
             took = min(DELAY_BOUND - 1, self.chance.lognormvariate(math.log(RUN) - 0.125, 0.5))
             self.at(self.now + took, self.report, job, name, number, answer)
+
+    def quorum(self, job: Job, name: ExecutorName) -> int:
+        """The quorum that the next replica calls for if that executor gets it."""
+        if job.audit is not None or not lifecycle.stands_alone(job.task):
+            return self.scheme.quorum
+        return self.scheme.needed(self.records[name], self.chance.random())
 
     def take_idle(self, name: ExecutorName) -> None:
         at, last = self.where.pop(name), self.idle.pop()
@@ -447,18 +465,12 @@ class Simulation:
             self.distrust(lesson.executor)
             self.open_audit(job, lesson.executor, record.checked)
 
-    def raise_quorum(self, job: Job, quorum: int) -> None:
-        """S3: the task becomes one of that quorum."""
-        if quorum > 1 and job.task.target_replicas < quorum:
-            job.task = with_quorum(job.task, quorum)
-            self.tick(job)
-
     def hold(self, job: Job, name: ExecutorName) -> None:
         """Before a result that stands alone is reported: hold it, or doubt it."""
-        if job.audit is not None or job.task.target_replicas > 1:
+        if job.audit is not None or not lifecycle.stands_alone(job.task):
             return
         if not self.scheme.stands(self.records[name]):
-            job.task = with_quorum(job.task, 2)
+            job.task = lifecycle.raised(job.task)
         elif self.scheme.trust.hold:
             self.hold_back(job, name)
 
@@ -469,8 +481,8 @@ class Simulation:
         """
         job.held_until = self.now + self.scheme.trust.hold
         waiting = Replica(number=len(job.task.replicas), not_before=job.held_until)
-        job.task = with_quorum(job.task, 2)
-        job.task = alter(job.task, replicas=(*job.task.replicas, waiting))
+        task = lifecycle.raised(job.task)
+        job.task = alter(task, replicas=(*task.replicas, waiting))
         self.held.setdefault(name, set()).add(job.task.id)
         self.at(job.held_until, self.vouch, job, name)
 
@@ -479,7 +491,7 @@ class Simulation:
         if not job.held_until:
             return
         self.held[name].discard(job.task.id)
-        job.task = with_quorum(job.task, 1)
+        job.task = alter(job.task, quorum=1, target_replicas=1)
         self.tick(job)
 
     def distrust(self, name: ExecutorName) -> None:
@@ -563,24 +575,24 @@ class Simulation:
             self.records[name] = reliability.acquitted(self.records[name], checked)
 
 
-def new_task(scheme: Scheme) -> NewTask:
+def new_task(redundancy: Redundancy) -> NewTask:
     step = Step(command=("/bin/true",), limits=EXECUTE_DEFAULTS)
-    redundancy = Redundancy(
+    return NewTask(user=UserName("u"), spec=Spec(execute=step, redundancy=redundancy))
+
+
+def redundancy_of(scheme: Scheme) -> Redundancy:
+    """The policy's; the limits on what may go wrong are wide, so that no task fails for them."""
+    return Redundancy(
         min_quorum=scheme.quorum,
         target_replicas=scheme.quorum,
+        adaptive=scheme.adaptive,
+        distinct=scheme.distinct,
         max_error_replicas=10,
         max_total_replicas=40,
         max_success_replicas=20,
         max_lost_replicas=10,
         delay_bound=DELAY_BOUND,
     )
-    return NewTask(user=UserName("u"), spec=Spec(execute=step, redundancy=redundancy))
-
-
-def with_quorum(task: Task, quorum: int) -> Task:
-    """The task, wanting that many results, of which most are to agree."""
-    redundancy = alter(task.spec.redundancy, min_quorum=quorum)
-    return alter(task, spec=alter(task.spec, redundancy=redundancy), target_replicas=quorum)
 
 
 def answer_of(task: Task, number: int) -> str:
@@ -686,10 +698,10 @@ OTHERS = (
 )
 HELD = TrustPolicy(hold=1200.0)
 
-QUORUM_2 = Scheme("quorum 2", quorum=2)
-APART = Scheme("quorum 2, owners apart", quorum=2, owners_apart=True)
+QUORUM_2 = Scheme("quorum 2")
+APART = Scheme("quorum 2, owners apart", distinct="owner")
 ADAPTIVE = Adaptive("adaptive (BOINC)")
-CREDIBLE = Credible("credibility 0.9999 (Sarmenta)")
+CREDIBLE = Credible("credibility 0.9999 (Sarmenta)", quorum=3)
 AUDITED = Audited("audited", trust=TrustPolicy(), audits=AuditPolicy())
 CORRECTED = Audited("audited, held 20 min", trust=HELD, audits=AuditPolicy())
 
