@@ -277,9 +277,9 @@ def own_deadline(task: Task) -> float:
 
 def uncommit(task: Task, _now: float, _policy: Policy) -> Task:
     """T8: where nothing but errors came of the platform that a task is committed to, another may
-    try.
+    try. Passed over with a canonical result (Q1).
     """
-    if not task.hr_class:
+    if not task.hr_class or task.canonical is not None:
         return task
     counts = tally(task.replicas)
     hopeful = counts.successes or counts.in_progress or counts.silent
@@ -427,15 +427,17 @@ STAGES: tuple[Callable[[Task, float, Policy], Task], ...] = (
     give_up,
     uncommit,
     wind_up,
-    conclude,
     resume,
     retention.delete,
     create,
     wake,
     schedule,
     catch_up,
+    conclude,
 )
-"""One pass, in BOINC's order. What is created is no part of T12, so it comes after T14."""
+"""One pass, in BOINC's order. What is created is no part of T12, so it comes after T14; the moment
+of the end is noted last, as the rules know nothing of it.
+"""
 
 
 # -- pieces ------------------------------------------------------------------------------

@@ -1,0 +1,59 @@
+"""Holding a result that stands alone, so that it can be checked if its executor is caught.
+
+A held task wants its policy's whole quorum, but the replicas that would confirm its result wait
+for the end of the hold. Before that end it is vouched for, and its result stands alone; or it is
+doubted, and the others are sent at once. Where nobody does either (all judicators were down), the
+others are sent when the hold ends: whoever dies leaves a task that is checked, not one that is
+believed.
+
+Each function returns the task as it is to be before an event: ``lifecycle.decide`` with that
+event (the report, else a Tick) does the rest.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from accord.core.lifecycle import raised, stands_alone
+from accord.core.replica import Replica, ReplicaState
+from accord.core.task import Task
+
+replace = msgspec.structs.replace
+
+
+def held(task: Task, until: float) -> Task:
+    """The task, just before the only result of an adaptive one is reported: held until then."""
+    if not stands_alone(task):
+        return task
+    wanted = raised(task)
+    first = 1 + max(r.number for r in task.replicas)
+    missing = wanted.target_replicas - 1
+    waiting = [Replica(number=first + n, not_before=until) for n in range(missing)]
+    return replace(wanted, replicas=(*task.replicas, *waiting))
+
+
+def is_held(task: Task) -> bool:
+    """Whether it has a result, and what would confirm it waits for the end of a hold."""
+    unsent = [r for r in task.replicas if r.state is ReplicaState.UNSENT]
+    return (
+        task.spec.redundancy.adaptive
+        and task.quorum is None
+        and bool(unsent)
+        and all(r.not_before for r in unsent)
+        and any(r.result for r in task.replicas)
+    )
+
+
+def vouched(task: Task) -> Task:
+    """The hold is over and its executor was not caught: what there is, stands alone."""
+    return replace(task, quorum=1, target_replicas=1) if is_held(task) else task
+
+
+def doubted(task: Task, now: float) -> Task:
+    """Its executor was caught: what would confirm its result may be sent at once."""
+    if not is_held(task):
+        return task
+    awake = tuple(
+        replace(r, not_before=now) if r.state is ReplicaState.UNSENT else r for r in task.replicas
+    )
+    return replace(task, replicas=awake)
