@@ -26,14 +26,14 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from accord.core import audit, lifecycle, reliability
+from accord.core import audit, holding, lifecycle, reliability
 from accord.core.assignment import occupied
 from accord.core.audit import Audit, AuditPolicy
 from accord.core.ids import ExecutorName, SessionId, TaskId, UserName
 from accord.core.limits import EXECUTE_DEFAULTS
 from accord.core.policy import Policy
 from accord.core.reliability import Kind, Lesson, Reliability, TrustPolicy
-from accord.core.replica import Replica, ReplicaState, Result, StepResult, Verdict, content
+from accord.core.replica import ReplicaState, Result, StepResult, Verdict, content
 from accord.core.task import NewTask, Redundancy, Spec, Step, Task
 
 EXECUTORS = 1000
@@ -157,8 +157,10 @@ class World:
         colludes = kind is Colluder
         owner = "them" if self.common_owner and colludes else f"o{number}"
         chance = generator(f"worker {number} of {seed}")
-        more = {"plot": plot} if colludes else {}
-        return kind(ExecutorName(f"e{number}"), owner, chance, **more)
+        worker = kind(ExecutorName(f"e{number}"), owner, chance)
+        if isinstance(worker, Colluder):
+            worker.plot = plot
+        return worker
 
 
 # -- the policies -------------------------------------------------------------------------
@@ -475,14 +477,8 @@ class Simulation:
             self.hold_back(job, name)
 
     def hold_back(self, job: Job, name: ExecutorName) -> None:
-        """A quorum of two whose second replica is not to be sent before the hold is over.
-
-        Whoever dies meanwhile leaves a task that is checked, not one that is believed.
-        """
         job.held_until = self.now + self.scheme.trust.hold
-        waiting = Replica(number=len(job.task.replicas), not_before=job.held_until)
-        task = lifecycle.raised(job.task)
-        job.task = alter(task, replicas=(*task.replicas, waiting))
+        job.task = holding.held(job.task, job.held_until)
         self.held.setdefault(name, set()).add(job.task.id)
         self.at(job.held_until, self.vouch, job, name)
 
@@ -491,7 +487,7 @@ class Simulation:
         if not job.held_until:
             return
         self.held[name].discard(job.task.id)
-        job.task = alter(job.task, quorum=1, target_replicas=1)
+        job.task = holding.vouched(job.task)
         self.tick(job)
 
     def distrust(self, name: ExecutorName) -> None:
@@ -499,11 +495,7 @@ class Simulation:
         for id_ in sorted(self.held.pop(name, set())):
             job = self.jobs[id_]
             job.held_until = 0.0
-            awake = [
-                alter(r, not_before=self.now) if r.state is ReplicaState.UNSENT else r
-                for r in job.task.replicas
-            ]
-            job.task = alter(job.task, replicas=tuple(awake))
+            job.task = holding.doubted(job.task, self.now)
             self.tick(job)
 
     # audits

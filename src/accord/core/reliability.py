@@ -324,7 +324,7 @@ def trusted(record: Reliability, policy: TrustPolicy, draw: float) -> bool:
 
 def probation(record: Reliability, policy: TrustPolicy) -> int:
     """How many checked results it takes until a result of its own may stand alone."""
-    return policy.probation * 2 ** min(record.caught, policy.probation_doublings)
+    return policy.probation << min(record.caught, policy.probation_doublings)
 
 
 def proven(record: Reliability, policy: TrustPolicy) -> bool:
