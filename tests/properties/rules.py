@@ -196,7 +196,9 @@ def validate(wu: Wu, now: float) -> None:  # V1-V7, in place
         return
     results = wu["results"]
     if wu["canonical"] is not None:
+        wu["tt_before"] = wu["tt"]
         _validate_late(wu, now)
+        del wu["tt_before"]
         return
     viable = [r for r in results if r["outcome"] == "success" and r["validity"] != "invalid"]
     if len(viable) < wu["quorum"]:  # V2
@@ -243,22 +245,22 @@ def validate(wu: Wu, now: float) -> None:  # V1-V7, in place
 def _validate_late(wu: Wu, now: float) -> None:
     """V1."""
     results = wu["results"]
-    canonical = [r for r in results if r["number"] == wu["canonical"]]
-    if not canonical:
+    found = [r for r in results if r["number"] == wu["canonical"]]
+    if not found:
         return
+    canonical = found[0]
+    wu["need_validate"] = False
     for r in results:
-        unchecked = r["validity"] in ("init", "inconclusive")
-        if r["outcome"] != "success" or not unchecked or r is canonical[0]:
+        if r["outcome"] != "success" or r["validity"] not in ("init", "inconclusive"):
             continue
-        if canonical[0]["files"] != "init":  # Q7
+        if canonical["files"] != "init":  # Q7
             r["validity"] = "too_late"
-        elif r["text"] == "~":
-            wu["tt"] = min(wu["tt"], now + 6 * 3600)
-            wu["need_validate"] = False
+        elif r["text"] == "~" or (r["text"] != "!" and canonical["text"] == "~"):
+            wu["tt"] = min(wu["tt_before"], now + 6 * 3600)
             return
-        elif r["text"] == "!":
+        elif r["text"] == "!" or canonical["text"] == "!":
             r.update(outcome="validate_error", validity="invalid")
         else:
-            r["validity"] = "valid" if agree(canonical[0]["text"], r["text"]) else "invalid"
-    wu["need_validate"] = False
-    wu["tt"] = now
+            same = r is canonical or agree(canonical["text"], r["text"])
+            r["validity"] = "valid" if same else "invalid"
+        wu["tt"] = now

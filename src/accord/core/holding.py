@@ -29,19 +29,19 @@ def held(task: Task, until: float) -> Task:
     first = 1 + max(r.number for r in task.replicas)
     missing = wanted.target_replicas - 1
     waiting = [Replica(number=first + n, not_before=until) for n in range(missing)]
-    return replace(wanted, replicas=(*task.replicas, *waiting))
+    quorum = task.spec.redundancy.min_quorum
+    return replace(wanted, quorum=quorum, replicas=(*task.replicas, *waiting))
 
 
 def is_held(task: Task) -> bool:
-    """Whether it has a result, and what would confirm it waits for the end of a hold."""
+    """Whether what would confirm its result waits for the end of a hold.
+
+    Its quorum is written out though it is the policy's: that tells it from a task whose whole
+    quorum was called for, and of which a replica waits for a back-off.
+    """
     unsent = [r for r in task.replicas if r.state is ReplicaState.UNSENT]
-    return (
-        task.spec.redundancy.adaptive
-        and task.quorum is None
-        and bool(unsent)
-        and all(r.not_before for r in unsent)
-        and any(r.result for r in task.replicas)
-    )
+    written_out = task.quorum == task.spec.redundancy.min_quorum
+    return written_out and bool(unsent) and all(r.not_before for r in unsent)
 
 
 def vouched(task: Task) -> Task:
@@ -56,4 +56,4 @@ def doubted(task: Task, now: float) -> Task:
     awake = tuple(
         replace(r, not_before=now) if r.state is ReplicaState.UNSENT else r for r in task.replicas
     )
-    return replace(task, replicas=awake)
+    return replace(task, quorum=None, replicas=awake)

@@ -45,7 +45,8 @@ def keep_until(task: Task, policy: Policy) -> float:
     """T14: when the files of an assimilated task may go: ``delete_delay`` after its last result, or
     after its end where that was later: what was never sent can be retried for as long.
     """
-    last = max((r.received_time or 0.0 for r in task.replicas), default=0.0)
+    over = (r.received_time or 0.0 for r in task.replicas if r.state is ReplicaState.OVER)
+    last = max(over, default=0.0)
     return max(last, task.done_time or 0.0) + policy.delete_delay
 
 

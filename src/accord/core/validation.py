@@ -55,11 +55,13 @@ class ByPolicy:
     """The comparison that a task's policy asks for, with the answer of its judging run if any.
 
     A result is only unreadable where it has to be read: where another is not the same byte for
-    byte. So programs that fail to write what they should, alike, agree.
+    byte. So programs that fail to write what they should, alike, agree. The canonical one is what
+    others are held against, whatever it is.
     """
 
     def __init__(self, task: Task) -> None:
         self._comparator = task.spec.redundancy.comparator
+        self._canonical = task.canonical
         self._run = task.judging
         self._peers = viable(task)
 
@@ -67,7 +69,8 @@ class ByPolicy:
         """See Comparison."""
         if replica.result is None or self._found_unreadable(replica.number):
             return Reading.UNREADABLE
-        if not comparators.unreadable(self._comparator, replica.result):
+        sound = not comparators.unreadable(self._comparator, replica.result)
+        if sound or replica.number == self._canonical:
             return Reading.GOOD
         others = [r for r in self._peers if r.number != replica.number]
         alike = all(self._by_core(replica, other) for other in others)
@@ -180,7 +183,7 @@ _UNREADABLE = {
 
 def _ask(task: Task, candidates: Sequence[Replica], now: float) -> Task:
     """A judging run is to tell; until then nothing changes (V3, Q3)."""
-    numbers = tuple(r.number for r in candidates)
+    numbers = tuple(dict.fromkeys(r.number for r in candidates))
     run = judging.asked(task.judging, numbers, now)
     return task if run is task.judging else replace(task, judging=run, transition_time=now)
 
@@ -243,20 +246,26 @@ def _judge_late(task: Task, comparison: Comparison, now: float, policy: Policy) 
     canonical = task.replica(task.canonical if task.canonical is not None else -1)
     if canonical is None:
         return task
-    late = [r for r in viable(task) if r.validity in _UNCHECKED and r is not canonical]
+    late = [r for r in viable(task) if r.validity in _UNCHECKED]
     if retention.canonical_gone(task):  # Q7
         return _late_done(task, [replace(r, validity=Validity.TOO_LATE) for r in late], now)
     judged: list[Replica] = []
     for replica in late:
-        reading = comparison.read(replica)
+        reading = _read_both(replica, canonical, comparison)
         if reading is Reading.LATER:
             return _later(replace_replicas(task, judged), now, policy)
-        agrees = reading is Reading.GOOD and comparison.agree(canonical, replica)
+        agrees = reading is Reading.GOOD and _agrees(canonical, replica, comparison)
         if agrees is None and not judging.given_up(task.judging, policy):
             waiting = [canonical, *late[len(judged) :]]
             return _ask(replace_replicas(task, judged), waiting, now)
         judged.append(_held_against(replica, canonical, reading, agrees))
     return _late_done(task, judged, now)
+
+
+def _read_both(replica: Replica, canonical: Replica, comparison: Comparison) -> Reading:
+    """Whether one can be held against the other."""
+    reading = comparison.read(replica)
+    return reading if reading is not Reading.GOOD else comparison.read(canonical)
 
 
 def _held_against(
@@ -273,7 +282,9 @@ def _held_against(
 
 
 def _late_done(task: Task, judged: Sequence[Replica], now: float) -> Task:
-    return replace(replace_replicas(task, judged), need_validate=False, transition_time=now)
+    """V1, V7. The last result may have been among them: then files may go."""
+    task = replace(task, need_validate=False)
+    return replace(replace_replicas(task, judged), transition_time=now) if judged else task
 
 
 def _later(task: Task, now: float, policy: Policy) -> Task:

@@ -50,6 +50,8 @@ def test_what_is_vouched_for_stands_alone():
 def test_what_is_doubted_is_checked_at_once():
     task = decide(holding.doubted(a_held_task(), NOW + 5), lifecycle.Tick(), NOW + 5)
     assert task.canonical is None
+    assert holding.vouched(task) is task
+    assert task.replicas[1].not_before == 0.0
     second = {"number": 1, "executor": ExecutorName("e2"), "session": SessionId("s1")}
     task = decide(task, lifecycle.Claimed(**second), NOW + 6)
     other = lifecycle.Reported(**second, end=a_result(b"something else\n"))
@@ -78,6 +80,20 @@ def test_only_what_stands_alone_is_held():
 def test_what_is_not_held_is_neither_vouched_for_nor_doubted(change):
     task = running()
     assert change(task) is task
+
+
+def test_a_back_off_is_no_hold():
+    """One of two is lost and its successor waits; the other has brought a result."""
+    spec = a_spec(min_quorum=2, target_replicas=2, adaptive=True)
+    task = lifecycle.submitted(a_new_task(spec=spec), a_task_id(), NOW, POLICY)
+    task = decide(task, lifecycle.Claimed(**WHO), NOW)
+    other = {"number": 1, "executor": ExecutorName("e2"), "session": SessionId("s1")}
+    task = decide(task, lifecycle.Claimed(**other), NOW)
+    task = decide(task, lifecycle.Lost(executor=ExecutorName("e2")), NOW + 1)
+    task = decide(task, lifecycle.Reported(**WHO, end=a_result()), NOW + 1)
+    assert [r.not_before > 0 for r in task.replicas] == [False, False, True]
+    assert not holding.is_held(task)
+    assert holding.vouched(task) is task
 
 
 def test_a_quorum_of_three_holds_two():
