@@ -34,14 +34,13 @@ def held(task: Task, until: float) -> Task:
 
 
 def is_held(task: Task) -> bool:
-    """Whether what would confirm its result waits for the end of a hold.
+    """Whether it was held, and nothing that would confirm its result has been sent yet.
 
     Its quorum is written out though it is the policy's: that tells it from a task whose whole
     quorum was called for, and of which a replica waits for a back-off.
     """
-    unsent = [r for r in task.replicas if r.state is ReplicaState.UNSENT]
     written_out = task.quorum == task.spec.redundancy.min_quorum
-    return written_out and bool(unsent) and all(r.not_before for r in unsent)
+    return written_out and any(r.state is ReplicaState.UNSENT for r in task.replicas)
 
 
 def vouched(task: Task) -> Task:
