@@ -184,6 +184,17 @@ def occupied(task: Task, executor: ExecutorName, owner: str = "") -> bool:
     )
 
 
+def barred(task: Task, executor: Executor) -> str:
+    """Why the executor cannot be sent another replica of the task, whatever it offers; else empty.
+
+    A task that every known executor is barred from is as unsendable as one that none satisfies.
+    """
+    info = executor.info
+    if occupied(task, info.name, info.owner):
+        return "another replica of the task is on this executor"
+    return misfit(task, info.os, info.cpu)
+
+
 def repeats(task: Task, replica: Replica) -> bool:
     """Whether another result of the task came from the same executor, or owner, where they must be
     distinct. Of an executor that was thought lost two may come: one confirms nothing of the other.
