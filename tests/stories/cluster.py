@@ -23,7 +23,6 @@ from accord.ports.store import Chunk
 from accord.testing.judicator_suite import Machine, Reader, a_new, a_step
 from tests.unit.services.judicator_world import World
 
-
 COMPARATORS: dict[str, Comparator] = {"lines": Lines(), "numbers": Numbers(rel=1e-6)}
 
 

@@ -16,7 +16,16 @@ from accord.core.executor import Executor
 from accord.core.ids import ExecutorName
 from accord.core.judging import JudgingState
 from accord.core.policy import Policy
-from accord.core.replica import Outcome, Phase, Replica, ReplicaState, Result, StepResult, Verdict
+from accord.core.replica import (
+    Outcome,
+    Phase,
+    Replica,
+    ReplicaState,
+    Result,
+    StepResult,
+    Validity,
+    Verdict,
+)
 from accord.core.retry import FAULTS, faults
 from accord.core.status import Reason, Status
 from accord.core.task import Task, quorum_of
@@ -47,12 +56,26 @@ def explain(task: Task, around: Surroundings) -> str:
 
 
 def _pending(task: Task, around: Surroundings) -> str:
-    return f"Waiting to be sent. {_sending(task, around)}"
+    return f"{_so_far(task)}Waiting to be sent. {_sending(task, around)}"
+
+
+def _so_far(task: Task) -> str:
+    """How many results are there of those that are to agree, and whether they do."""
+    there = sum(r.outcome is Outcome.SUCCESS for r in task.replicas)
+    if not there:
+        return ""
+    differ = any(r.validity is Validity.INCONCLUSIVE for r in task.replicas)
+    agree = ", too few of which agree" if differ else ""
+    return f"{_count(there, 'result')} of {task.target_replicas} {_are(there)} in{agree}. "
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _retrying(task: Task, around: Surroundings) -> str:
     waiting = next((r for r in task.replicas if r.state is ReplicaState.UNSENT), None)
-    so_far = f"{_last_fault(task)} {_allowance(task)}"
+    so_far = f"{_so_far(task)}{_last_fault(task)} {_allowance(task)}"
     if waiting is not None and waiting.not_before > around.now:
         return f"{so_far} The next attempt is in {span(waiting.not_before - around.now)}."
     return f"{so_far} The next attempt waits to be sent. {_sending(task, around)}{_kept_from(task, around)}"
@@ -261,7 +284,7 @@ def _failed(task: Task, around: Surroundings) -> str:
         "lost": _count(len({r.executor for r in replicas if r.outcome in _LOST}), "executor"),
         "attempts": _count(sum(r.sent_time is not None for r in replicas), "attempt"),
         "results": _count(sum(r.outcome is Outcome.SUCCESS for r in replicas), "result"),
-        "quorum": quorum_of(task),
+        "majority": quorum_of(task) // 2 + 1,
         "deadline": span(task.spec.deadline or 0.0),
         "unsendable": span(around.policy.unsendable_after),
     }
@@ -285,7 +308,7 @@ _REASONS: Mapping[Reason, tuple[str, str]] = {
         "See whether the executors are well, then retry, or raise max_total_replicas.",
     ),
     Reason.NO_CONSENSUS: (
-        "Failed: of {results} no {quorum} agree.",
+        "Failed: of {results} no {majority} agree.",
         "Make the program's output the same on every run, then submit it again.",
     ),
     Reason.UNSENDABLE: (

@@ -309,7 +309,7 @@ def drop_unsent(task: Task, now: float) -> Task:
         for r in task.replicas
         if r.state is ReplicaState.UNSENT
     ]
-    return replace_replicas(task, over) if over else task
+    return replace_replicas(task, over)
 
 
 def conclude(task: Task, now: float, _policy: Policy) -> Task:
@@ -376,7 +376,7 @@ def wake(task: Task, now: float, _policy: Policy) -> Task:
         for r in task.replicas
         if r.state is ReplicaState.UNSENT and 0 < r.not_before <= now
     ]
-    return replace_replicas(task, awake) if awake else task
+    return replace_replicas(task, awake)
 
 
 def schedule(task: Task, now: float, policy: Policy) -> Task:
@@ -448,12 +448,12 @@ def _is_fresh(replica: Replica) -> bool:
 
 
 def _with_validity(task: Task, replicas: Sequence[Replica], validity: Validity) -> Task:
-    if not replicas:
-        return task
     return replace_replicas(task, [replace(r, validity=validity) for r in replicas])
 
 
 def replace_replicas(task: Task, changed: Sequence[Replica]) -> Task:
     """The task with these replicas in the place of those of the same numbers."""
+    if not changed:
+        return task
     by_number = {r.number: r for r in changed}
     return replace(task, replicas=tuple(by_number.get(r.number, r) for r in task.replicas))
