@@ -145,7 +145,7 @@ def _broken_waiting(task: Task) -> str:
             return "nothing more may be sent of a task that has its end"
     elif not unsent and not running and not (task.judging and task.judging.pending):
         return "an open task must have a replica that can still end it"
-    if _is_distinct(task):
+    if len(task.replicas) > 1 and _is_distinct(task):
         if len({r.executor for r in running}) < len(running):
             return "two replicas run on one executor"
         if any(repeats(task, r) for r in task.replicas if r.outcome is Outcome.SUCCESS):

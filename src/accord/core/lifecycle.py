@@ -669,7 +669,7 @@ def _want_late_validation(task: Task, _now: float, _policy: Policy) -> Task:
     """
     if task.canonical is None or task.need_validate:
         return task
-    fresh = transition.tally(task.replicas).fresh
+    fresh = any(map(transition.is_fresh, task.replicas))
     return replace(task, need_validate=True) if fresh else task
 
 
@@ -690,7 +690,9 @@ def _drop_judging(task: Task, _now: float, _policy: Policy) -> Task:
     return replace(task, judging=judging.dropped(run))
 
 
-_STAGES: tuple[Callable[[Task, float, Policy], Task], ...] = (
+Stages = tuple[Callable[[Task, float, Policy], Task], ...]
+
+_JUDGED: Stages = (
     transition.expire,
     _lose_judging,
     transition.refuse_late,
@@ -702,15 +704,15 @@ _STAGES: tuple[Callable[[Task, float, Policy], Task], ...] = (
     _leave_failed,
     _drop_judging,
     _wake_judging,
-    transition.uncommit,
+)
+_GOES_ON: Stages = (transition.uncommit, transition.create, transition.wake)
+_ENDS: Stages = (
     transition.wind_up,
     transition.conclude,
     transition.resume,
     retention.delete,
     retention.tidy,
     retention.deleted,
-    transition.create,
-    transition.wake,
 )
 """The rules' stages with validation among them: before anything is given up, so that what is there
 already can still be the task's result. In this order one pass suffices: none makes work for one
@@ -720,7 +722,9 @@ before it.
 
 def _settle(task: Task, now: float, policy: Policy) -> Task:
     before = task
-    for stage in _STAGES:
+    for stage in _JUDGED:
+        task = stage(task, now, policy)
+    for stage in _ENDS if _unwanted(task) else _GOES_ON:
         task = stage(task, now, policy)
     after = transition.schedule(task, now, policy)
     if task is before and now < task.transition_time <= after.transition_time:

@@ -67,8 +67,10 @@ def delete(task: Task, now: float, policy: Policy) -> Task:
 
 def waits_until(task: Task, now: float, policy: Policy) -> float:
     """T14: when ``delete`` is to look again; NEVER where time alone changes nothing."""
+    if task.assimilate_state is not Stage.DONE:
+        return NEVER
     until = keep_until(task, policy)
-    return until if task.assimilate_state is Stage.DONE and now < until else NEVER
+    return until if now < until else NEVER
 
 
 def tidy(task: Task, now: float, _policy: Policy) -> Task:
@@ -82,6 +84,8 @@ def tidy(task: Task, now: float, _policy: Policy) -> Task:
 
 def deleted(task: Task, _now: float, _policy: Policy) -> Task:
     """D1: what was to be deleted is."""
+    if task.assimilate_state is not Stage.DONE:
+        return task
     if task.file_delete_state is Stage.READY:
         task = replace(task, file_delete_state=Stage.DONE)
     if not any(r.file_delete_state is Stage.READY for r in task.replicas):

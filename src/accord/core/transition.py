@@ -51,8 +51,6 @@ class Tally(msgspec.Struct):
     in_progress: int = 0
     successes: int = 0
     """Not invalid ones, whether or not anything has looked at them."""
-    fresh: int = 0
-    """Successes that nothing has looked at."""
     errors: int = 0
     silent: int = 0
     """Lost or killed: neither a success nor an error."""
@@ -86,7 +84,6 @@ def _tally_over(counts: Tally, replica: Replica) -> None:
     counts.over += 1
     if outcome is Outcome.SUCCESS:
         counts.successes += replica.validity is not Validity.INVALID
-        counts.fresh += replica.validity is Validity.INIT
     elif outcome in _ERRORS:
         counts.errors += 1
         counts.bad_input += replica.error_class is ErrorClass.BAD_INPUT
@@ -98,6 +95,11 @@ def _tally_over(counts: Tally, replica: Replica) -> None:
         counts.silent += 1
     elif outcome is Outcome.COULDNT_SEND:
         counts.couldnt_send += 1
+
+
+def is_fresh(replica: Replica) -> bool:
+    """T3: a success that nothing has looked at."""
+    return replica.outcome is Outcome.SUCCESS and replica.validity is Validity.INIT
 
 
 def handed_back(replica: Replica) -> bool:
@@ -219,16 +221,15 @@ def refuse_late(task: Task, _now: float, _policy: Policy) -> Task:
     """
     if not retention.canonical_gone(task):
         return task
-    late = [r for r in task.replicas if _is_fresh(r)]
+    late = [r for r in task.replicas if is_fresh(r)]
     return _with_validity(task, late, Validity.TOO_LATE)
 
 
 def want_validation(task: Task, _now: float, _policy: Policy) -> Task:
     """T5: something fresh and enough successes: the task wants validation."""
-    if task.need_validate:
+    if task.need_validate or not any(map(is_fresh, task.replicas)):
         return task
-    counts = tally(task.replicas)
-    if not counts.fresh or counts.successes < quorum_of(task):
+    if tally(task.replicas).successes < quorum_of(task):
         return task
     return replace(task, need_validate=True)
 
@@ -441,10 +442,6 @@ of the end is noted last, as the rules know nothing of it.
 
 
 # -- pieces ------------------------------------------------------------------------------
-
-
-def _is_fresh(replica: Replica) -> bool:
-    return replica.outcome is Outcome.SUCCESS and replica.validity is Validity.INIT
 
 
 def _with_validity(task: Task, replicas: Sequence[Replica], validity: Validity) -> Task:
