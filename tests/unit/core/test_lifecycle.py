@@ -10,6 +10,7 @@ import pytest
 from accord.core.errors import Invalid, InvalidTransition
 from accord.core.ids import ExecutorName, SessionId
 from accord.core.invariants import check_invariants
+from accord.core.judging import Judging
 from accord.core.lifecycle import (
     CancelRequested,
     Claimed,
@@ -652,6 +653,28 @@ def test_v1_a_straggler_is_held_against_the_canonical_result(stdout: bytes, vali
         ),
         ({"replicas": (sent(),), "transition_time": NOW + 101}, "too late"),
         ({"transition_time": NEVER}, "never be looked at"),
+        ({"need_validate": True}, "which nothing will do"),
+        ({"judging": Judging()}, "nothing waits for"),
+        (
+            {"need_validate": True, "judging": Judging(executor=E1)},
+            "exactly while in progress or answered",
+        ),
+        ({"file_delete_state": Stage.READY}, "in the same write"),
+        ({"file_delete_state": Stage.DONE}, "before the task is assimilated"),
+        (
+            {
+                "replicas": (over(validity=Validity.VALID),),
+                "canonical": 0,
+                "done_time": NOW,
+                "assimilate_state": Stage.DONE,
+                "file_delete_state": Stage.DONE,
+            },
+            "canonical files go with the inputs",
+        ),
+        (
+            {"replicas": (over(0), over(1), a_replica(2)), "min_quorum": 2, "target_replicas": 3},
+            "two results are of one executor",
+        ),
     ],
 )
 def test_what_must_hold_of_every_task_is_checked(changes: dict[str, Any], words: str) -> None:
