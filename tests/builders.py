@@ -2,6 +2,9 @@
 
 A builder makes what its name says and nothing clever: a test shows by its keywords what matters
 to it. Times are seconds since the epoch; ``NOW`` is the moment at which tests begin.
+
+``replicas("S=a SV P")`` and ``a_task_of("S=a SV P", canonical=1)`` spell replicas by the codes of
+the scenario vectors; ``CODES`` lists them. What no code can say is said by keywords.
 """
 
 from __future__ import annotations
@@ -19,10 +22,11 @@ from accord.core.replica import (
     ReplicaState,
     Result,
     StepResult,
+    Validity,
     Verdict,
     content,
 )
-from accord.core.task import NewTask, Redundancy, Spec, Step, Task
+from accord.core.task import NEVER, NewTask, Redundancy, Spec, Step, Task
 
 NOW = 1_700_000_000.0
 """When tests begin."""
@@ -136,6 +140,109 @@ def a_task(**changes: Any) -> Task:
         "replicas": (a_replica(),),
     }
     return Task(**fields | changes)
+
+
+# -- by the codes of the vectors ---------------------------------------------------------
+
+_SUCCESS = {"outcome": Outcome.SUCCESS}
+_UNSENT_FACTS: dict[str, Any] = dict.fromkeys(
+    ("executor", "session", "sent_time", "report_deadline"), None
+)
+
+CODES: dict[str, dict[str, Any]] = {
+    "U": {},
+    "I": {"not_before": NEVER / 10},
+    "P": {},
+    "S": _SUCCESS,
+    "SV": {**_SUCCESS, "validity": Validity.VALID},
+    "SI": {**_SUCCESS, "validity": Validity.INVALID},
+    "SC": {**_SUCCESS, "validity": Validity.INCONCLUSIVE},
+    "SN": {**_SUCCESS, "validity": Validity.NO_CHECK},
+    "SL": {**_SUCCESS, "validity": Validity.TOO_LATE},
+    "E": {"outcome": Outcome.CLIENT_ERROR, "validity": Validity.INVALID},
+    "G": {"outcome": Outcome.ABORTED, "received_time": NOW, "killed_at": NOW},
+    "N": {"outcome": Outcome.NO_REPLY, "report_deadline": NOW - 1},
+    "X": {"outcome": Outcome.DETACHED, "report_deadline": NOW - 1},
+    "VE": {
+        "outcome": Outcome.VALIDATE_ERROR,
+        "validity": Validity.INVALID,
+        "received_time": NOW,
+        "result": a_result(),
+    },
+    "CS": {"outcome": Outcome.COULDNT_SEND, **_UNSENT_FACTS},
+    "D": {"outcome": Outcome.DIDNT_NEED, **_UNSENT_FACTS},
+    "H": {"outcome": Outcome.DIDNT_NEED, "received_time": NOW},
+}
+"""What stands for a replica: U unsent, I unsent and held back (BOINC's inactive), P in progress and
+due in 100 seconds, S a success that nothing looked at, SV valid, SI invalid, SC inconclusive, SN
+not checked, SL too late, E client error, G aborted, N no reply, X detached, VE validate error, CS
+could not be sent, D not needed (never sent), H handed back.
+"""
+
+
+def a_coded_replica(number: int, code: str, **changes: Any) -> Replica:
+    """The replica that a code spells, on an executor of its own: ``e`` and its number.
+
+    ``S=a`` is a success whose standard output is ``a``; ``S!`` one whose result cannot be read.
+    """
+    code, _, text = code.partition("=")
+    facts = dict(CODES[code.rstrip("!")])
+    if code.rstrip("!") in ("U", "I"):
+        return a_replica(number, **facts | changes)
+    if text:
+        facts["result"] = a_result(text.encode())
+    if code.endswith("!"):
+        facts["result"] = None
+    where = {"executor": ExecutorName(f"e{number}")}
+    if code == "P":
+        return sent(number, **where | facts | changes)
+    return over(number, **where | facts | changes)
+
+
+def replicas(codes: str, **in_progress: Any) -> tuple[Replica, ...]:
+    """The replicas that the codes spell, numbered from 0. Keywords change those in progress."""
+    return tuple(
+        a_coded_replica(number, code, **(in_progress if code == "P" else {}))
+        for number, code in enumerate(codes.split())
+    )
+
+
+def a_task_of(codes: str, **changes: Any) -> Task:
+    """A task of those replicas, in whatever state, and of the vectors' policy: two of two, 3
+    errors, 6 successes, 6 in all, any number of lost ones, 100 seconds.
+    """
+    fields: dict[str, Any] = {
+        "min_quorum": 2,
+        "target_replicas": 2,
+        "max_total_replicas": 6,
+        "max_lost_replicas": 100,
+        "delay_bound": 100.0,
+        "replicas": replicas(codes),
+    }
+    return a_task(**fields | changes)
+
+
+def spelled(replica: Replica) -> str:
+    """The code of a replica, without its output: what ``a_coded_replica`` would make it of."""
+    if replica.state is ReplicaState.UNSENT:
+        return "I" if replica.not_before else "U"
+    if replica.state is ReplicaState.IN_PROGRESS:
+        return "P"
+    if replica.outcome is Outcome.DIDNT_NEED:
+        return "D" if replica.sent_time is None else "H"
+    wanted = {"outcome": replica.outcome, "validity": replica.validity}
+    if replica.outcome is not Outcome.SUCCESS:
+        del wanted["validity"]
+    return next(
+        code
+        for code, facts in CODES.items()
+        if all(facts.get(k, Validity.INIT) == v for k, v in wanted.items()) and "outcome" in facts
+    )
+
+
+def spelled_all(task: Task) -> str:
+    """The codes of a task's replicas."""
+    return " ".join(spelled(r) for r in task.replicas)
 
 
 def an_executor(name: str = "e1", **changes: Any) -> Executor:

@@ -9,17 +9,19 @@ vanish, restart or are cut off. Whatever is wrong is noticed at once, in ``_look
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
 from accord.core import lifecycle
+from accord.core.assignment import occupied
 from accord.core.ids import ExecutorName, SessionId, TaskId
 from accord.core.invariants import check_invariants
+from accord.core.judging import Judgement, Judging, JudgingState, ready
 from accord.core.lifecycle import Decision, Event, Policy
-from accord.core.replica import ErrorClass, Outcome, Replica, ReplicaState, Result
+from accord.core.replica import ErrorClass, Outcome, Replica, ReplicaState, Result, Validity
 from accord.core.status import Status
-from accord.core.task import NEVER, Spec, Stage, Task
+from accord.core.task import NEVER, ErrorMask, Spec, Stage, Task, quorum_of
 from accord.core.view import status_of
 from tests.builders import NOW, a_failure, a_new_task, a_result, a_task_id
 from tests.properties.oracle import missed, naive_status
@@ -38,14 +40,16 @@ class Run:
 
 
 End = lifecycle.Reported | lifecycle.Killed | lifecycle.HandedBack
+JudgingEnd = lifecycle.Judged | lifecycle.JudgingReturned
+OSES = ("Linux", "Linux", "Windows")
 
 
 @dataclass
 class Message:
-    """The end of a replica, repeated until it is acknowledged."""
+    """The end of a replica or a judging run, repeated until it is acknowledged."""
 
     task: TaskId
-    event: End
+    event: End | JudgingEnd
 
 
 @dataclass
@@ -56,6 +60,9 @@ class Host:
     life: int = 0
     alive: bool = True
     runs: dict[Key, Run] = field(default_factory=dict)
+    judgings: dict[TaskId, tuple[int, SessionId]] = field(default_factory=dict)
+    os: str = "Linux"
+    trusted: bool = False
     spool: list[Message] = field(default_factory=list)
 
     @property
@@ -63,7 +70,11 @@ class Host:
         return SessionId(f"{self.name}.{self.life}")
 
     def spooled(self, key: Key) -> bool:
-        return any((m.task, m.event.number) == key for m in self.spool)
+        ends = [m for m in self.spool if isinstance(m.event, End)]
+        return any((m.task, m.event.number) == key for m in ends)
+
+    def spooled_judging(self, id_: TaskId) -> bool:
+        return any(m.task == id_ and isinstance(m.event, JudgingEnd) for m in self.spool)
 
 
 class Cluster:
@@ -71,7 +82,9 @@ class Cluster:
         self.now = NOW
         self.policy = Policy()
         self.store: dict[TaskId, Task] = {}
-        self.hosts = [Host(ExecutorName(f"e{i}")) for i in range(hosts)]
+        self.hosts = [
+            Host(ExecutorName(f"e{i}"), os=OSES[i % 3], trusted=i == 0) for i in range(hosts)
+        ]
         self.history: list[Message] = []
         self.writes = 0
         self.finished: dict[TaskId, int] = {}
@@ -133,7 +146,10 @@ class Cluster:
     def _stop(self, order: lifecycle.StopRun) -> None:
         for host in self.hosts:
             if host.name == order.executor and host.session == order.session and host.alive:
-                self._kill(host, (order.task, order.number))
+                if order.judging:
+                    self._kill_judging(host, order.task)
+                else:
+                    self._kill(host, (order.task, order.number))
 
     # -- what could happen next ----------------------------------------------------------
 
@@ -152,7 +168,15 @@ class Cluster:
 
     def busy(self) -> list[Host]:
         """Executors that hold something, or are thought to."""
-        return [h for h in self.hosts if h.runs or any(_held(t, h) for t in self.store.values())]
+        tasks = self.store.values()
+        return [h for h in self.hosts if h.runs or h.judgings or any(_held(t, h) for t in tasks)]
+
+    def judgeable(self) -> list[tuple[Host, TaskId]]:
+        waiting = [t.id for t in self.store.values() if ready(t.judging, self.now)]
+        return [(host, id_) for host in self.hosts if host.alive for id_ in waiting]
+
+    def judgings(self) -> list[tuple[Host, TaskId]]:
+        return [(host, id_) for host in self.hosts for id_ in host.judgings]
 
     def due(self) -> bool:
         return any(
@@ -170,10 +194,43 @@ class Cluster:
         if not host.alive or not ready:
             return
         number = ready[0].number
-        event = lifecycle.Claimed(number=number, executor=host.name, session=host.session)
-        decision = self.decide(id_, event)
+        decision = self.decide(id_, self.claimed(host, number))
         if not decision.refused and self.write(decision, fault) and arrives:
             host.runs[(id_, number)] = Run(host.session)
+
+    def claimed(self, host: Host, number: int) -> lifecycle.Claimed:
+        return lifecycle.Claimed(
+            number=number,
+            executor=host.name,
+            session=host.session,
+            os=host.os,
+            trusted=host.trusted,
+        )
+
+    def claim_judging(
+        self, host: Host, id_: TaskId, fault: str = "", *, arrives: bool = True
+    ) -> None:
+        event = lifecycle.JudgingClaimed(executor=host.name, session=host.session)
+        decision = self.decide(id_, event)
+        run = decision.task.judging
+        if not decision.refused and self.write(decision, fault) and arrives and run:
+            host.judgings[id_] = (run.number, host.session)
+
+    def end_judging(self, host: Host, id_: TaskId, how: str) -> None:
+        """A judging run ends; b and c are the same to it."""
+        number, session = host.judgings.pop(id_)
+        who: dict[str, Any] = {"number": number, "executor": host.name, "session": session}
+        if how == "hand back":
+            host.spool.append(Message(id_, lifecycle.JudgingReturned(**who)))
+        elif how == "answer":
+            end = _judgement(self.store[id_])
+            host.spool.append(Message(id_, lifecycle.Judged(**who, end=end)))
+        else:
+            host.spool.append(Message(id_, lifecycle.Judged(**who, end=a_failure())))
+
+    def _kill_judging(self, host: Host, id_: TaskId) -> None:
+        if id_ in host.judgings:
+            self.end_judging(host, id_, "hand back")
 
     def start(self, host: Host, key: Key) -> None:
         host.runs[key].started = True
@@ -223,9 +280,27 @@ class Cluster:
             for replica in self.store[id_].replicas:
                 if replica.executor == host.name and replica.state is ReplicaState.IN_PROGRESS:
                     self._reconcile(host, id_, replica)
+            self._reconcile_judging(host, self.store[id_])
         for key in list(host.runs):
             if not self._wanted(host, key):
                 self._kill(host, key)
+        for id_, (number, session) in list(host.judgings.items()):
+            run = self.store[id_].judging
+            known = _is_out(run, host) and (run.number, run.session) == (number, session)
+            if not known or self.store[id_].error_mask:
+                self._kill_judging(host, id_)
+
+    def _reconcile_judging(self, host: Host, task: Task) -> None:
+        run = task.judging
+        if not _is_out(run, host) or host.spooled_judging(task.id) or task.id in host.judgings:
+            return
+        if run.session != host.session:
+            lost = lifecycle.Lost(
+                executor=host.name, session=run.session, numbers=(), detached=True, judging=True
+            )
+            self.step(task.id, lost)
+        else:
+            host.judgings[task.id] = (run.number, host.session)
 
     def _reconcile(self, host: Host, id_: TaskId, replica: Replica) -> None:
         key = (id_, replica.number)
@@ -257,10 +332,12 @@ class Cluster:
         host.life += 1
         host.alive = True
         host.runs.clear()
+        host.judgings.clear()
 
     def vanish(self, host: Host) -> None:
         host.alive = False
         host.runs.clear()
+        host.judgings.clear()
 
     def expire(self, host: Host, fault: str = "") -> None:
         """Its lease is over, whether it is gone or only cut off."""
@@ -301,12 +378,20 @@ class Cluster:
             self.poll(host)
             for id_ in list(self.store):
                 self.claim(host, id_)
+                self.claim_judging(host, id_)
+            for id_ in list(host.judgings):
+                self.end_judging(host, id_, "answer")
             for key in list(host.runs):
                 self.start(host, key)
                 self.end(host, key, "result")
             for message in list(host.spool):
                 self.deliver(host, message)
         self.assimilate()
+        for id_ in [t.id for t in self.store.values() if ready(t.judging, self.now)]:
+            self.step(id_, lifecycle.Unsendable(judging=True))  # refused where it is too early
+        for id_ in {id_ for _, id_ in self.claimable()}:
+            if all(occupied(self.store[id_], host.name) for host in self.hosts):
+                self.step(id_, lifecycle.Unsendable())
         times = [t.transition_time for t in self.store.values() if t.transition_time < NEVER]
         self.now = max(self.now + 1.0, min(times, default=0.0))
 
@@ -324,6 +409,7 @@ class Cluster:
             assert self._ends.setdefault(task.id, end) == end, "the end changed"
         for replica in task.replicas:
             self._look_at(task.id, replica)
+        self._look_at_agreement(task)
         if (
             status_of(task) is Status.CANCELLED
             and before is not None
@@ -337,7 +423,8 @@ class Cluster:
         But for T9 where several replicas are wanted: the last that there was room for may run.
         """
         again = lifecycle.decide(task, lifecycle.Tick(), self.now, self.policy).task
-        assert again is task or task.target_replicas > 1, "something was left undone"
+        no_room = again.error_mask & ErrorMask.TOO_MANY_REPLICAS and task.target_replicas > 1
+        assert again is task or no_room, "something was left undone"
 
     def _look_at(self, id_: TaskId, replica: Replica) -> None:
         key = (id_, replica.number)
@@ -350,6 +437,22 @@ class Cluster:
         elif replica.state is ReplicaState.UNSENT:
             assert key not in self._sent, "a number that was sent waits to be sent"
 
+    def _look_at_agreement(self, task: Task) -> None:
+        """A result has the majority of its quorum, from as many executors, of one platform."""
+        redundancy = task.spec.redundancy
+        there = [r for r in task.replicas if r.outcome is Outcome.SUCCESS]
+        if redundancy.distinct == "executor":
+            assert len({r.executor for r in there}) == len(there)
+        if redundancy.homogeneous == "os":
+            on = [r for r in task.replicas if r in there or r.state is ReplicaState.IN_PROGRESS]
+            oses = {h.os for h in self.hosts for r in on if r.executor == h.name}
+            assert len(oses) <= 1, oses
+        if task.canonical is not None:
+            valid = [r for r in there if r.validity is Validity.VALID]
+            assert len(valid) > quorum_of(task) // 2
+            alone = quorum_of(task) < redundancy.min_quorum
+            assert not alone or valid[0].executor == self.hosts[0].name, "it was not trusted"
+
     def _look_for_proof(self, task: Task) -> None:
         """Nothing of a cancelled task runs, save on an executor that was held for lost."""
         for host, (id_, number) in self.runs():
@@ -358,6 +461,7 @@ class Cluster:
                 continue
             known_lost = (id_, number) in self._lost
             assert known_lost, f"cancelled while {number} runs on {host.name}"
+        assert task.judging is None or task.judging.state != "in_progress"
 
     def _look_back(self) -> None:
         """Once all have ended."""
@@ -374,7 +478,24 @@ def _ready(replica: Replica) -> bool:
     return replica.state is ReplicaState.UNSENT and not replica.not_before
 
 
+def _is_out(run: Judging | None, host: Host) -> TypeGuard[Judging]:
+    """Whether the store says that the host has that judging run."""
+    return run is not None and run.state is JudgingState.IN_PROGRESS and run.executor == host.name
+
+
+def _judgement(task: Task) -> Judgement:
+    assert task.judging is not None
+    groups: dict[bool, list[int]] = {}
+    for number in task.judging.candidates:
+        replica = task.replica(number)
+        assert replica is not None
+        assert replica.result is not None
+        assert replica.result.execute is not None
+        groups.setdefault(replica.result.execute.stdout.inline == b"a", []).append(number)
+    return Judgement(groups=tuple(tuple(g) for g in groups.values()))
+
+
 def _held(task: Task, host: Host) -> bool:
-    return any(
+    return _is_out(task.judging, host) or any(
         r.executor == host.name and r.state is ReplicaState.IN_PROGRESS for r in task.replicas
     )

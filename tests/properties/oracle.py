@@ -12,11 +12,12 @@ WENT_WRONG = ("client_error", "no_reply", "validate_error", "aborted", "detached
 def naive_status(task: Task) -> Status:
     """What ``view.status_of`` says without phases, from the words of the document alone."""
     running = [r for r in task.replicas if r.state == "in_progress"]
+    judged = task.judging is not None and task.judging.state == "in_progress"
     cancelled = bool(task.error_mask & 16)
     for replica in task.replicas:
         if replica.number == task.canonical:
             return _of_result(replica)
-    if cancelled and running:
+    if cancelled and (running or judged):
         return Status("cancelling")
     if cancelled:
         return Status("cancelled")
@@ -52,6 +53,11 @@ def missed(task: Task) -> str:
             times.append((replica.not_before, f"the back-off of {replica.number}"))
         if replica.state == "in_progress" and not cancelling:
             times.append((replica.report_deadline or 0, f"the deadline of {replica.number}"))
+    run = task.judging
+    if run is not None and run.state == "in_progress" and not cancelling:
+        times.append((run.deadline or 0, "the deadline of the judging run"))
+    if run is not None and run.state == "unsent" and run.not_before > 0:
+        times.append((run.not_before, "the back-off of the judging run"))
     if task.done_time is None:
         times.append((1e17, "the safety net"))
         if task.spec.deadline is not None and not cancelling:

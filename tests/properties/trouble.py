@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from accord.core import lifecycle
 from accord.core.ids import ExecutorName, TaskId
 from accord.core.lifecycle import Decision, Event
-from accord.core.task import Spec
+from accord.core.task import Lines, Program, Spec
 from accord.core.view import reason_of, status_of
-from tests.builders import a_spec
-from tests.properties.cluster import AFTER, BEFORE, Cluster
+from tests.builders import a_spec, a_step
+from tests.properties.cluster import AFTER, BEFORE, Cluster, End
 
 POLICIES: Sequence[dict[str, Any]] = (
     {},
@@ -27,6 +27,12 @@ POLICIES: Sequence[dict[str, Any]] = (
     {"deadline": 60.0},
     {"deadline": 50_000.0, "max_lost_replicas": 2},
     {"max_total_replicas": 4, "delay_bound": 10.0},
+    {"comparator": Program(execute=a_step()), "max_success_replicas": 4},
+    {"comparator": Program(execute=a_step()), "distinct": "executor", "deadline": 5000.0},
+    {"distinct": "executor"},
+    {"homogeneous": "os", "max_total_replicas": 6},
+    {"adaptive": True},
+    {"adaptive": True, "comparator": Lines(), "distinct": "executor", "max_success_replicas": 3},
 )
 
 _WHICH = {"which": range(6)}
@@ -44,6 +50,10 @@ HAPPENINGS: Sequence[tuple[int, str, Mapping[str, Sequence[Any]]]] = (
     (4, "end", {**_WHICH, **_END}),
     (5, "deliver", {**_WHICH, **_FAULT}),
     (2, "one_runs_its_course", {**_WHICH, **_END, **_FAULT}),
+    (3, "judge", {**_WHICH, **_FAULT, "arrives": (True, True, False)}),
+    (3, "judged", {**_WHICH, "how": ("answer", "answer", "fail", "hand back")}),
+    (1, "nobody_can_judge", _WHICH),
+    (1, "doubt", _WHICH),
     (3, "poll", _WHICH),
     (2, "duties", {}),
     (
@@ -79,8 +89,8 @@ def pick(items: Sequence[T], which: int) -> T:
 def spec_of(quorum: int, **policy: Any) -> Spec:
     """Where results must agree, all hosts may be needed more than once: not distinct then."""
     distinct = "executor" if quorum == 1 else "none"
-    policy = {"max_success_replicas": quorum, **policy}
-    return a_spec(min_quorum=quorum, target_replicas=quorum, distinct=distinct, **policy)
+    policy = {"max_success_replicas": quorum, "distinct": distinct, **policy}
+    return a_spec(min_quorum=quorum, target_replicas=quorum, **policy)
 
 
 SLOW: dict[str, Event] = {
@@ -137,6 +147,20 @@ class Trouble:
             self.cluster.end(host, list(host.runs)[-1], how, stdout)
             self.cluster.deliver(host, host.spool[-1], fault)
 
+    def judge(self, which: int, fault: str, *, arrives: bool) -> None:
+        host, task = pick(self.cluster.judgeable(), which)
+        self.cluster.claim_judging(host, task, fault, arrives=arrives)
+
+    def judged(self, which: int, how: str) -> None:
+        self.cluster.end_judging(*pick(self.cluster.judgings(), which), how)
+
+    def nobody_can_judge(self, which: int) -> None:
+        _, task = pick(self.cluster.judgeable(), which)
+        self.cluster.step(task, lifecycle.Unsendable(judging=True))
+
+    def doubt(self, which: int) -> None:
+        self.cluster.step(self.task(which), lifecycle.Doubted())
+
     def duties(self) -> None:
         self.cluster.sweep()
         self.cluster.assimilate()
@@ -157,14 +181,15 @@ class Trouble:
 
     def a_clone_reports(self, which: int, how: str, stdout: bytes) -> None:
         """What was reported comes again, in the same name and with other contents."""
-        again = pick(self.cluster.history[::-1], which)
+        heard = [m for m in self.cluster.history[::-1] if isinstance(m.event, End)]
+        again = pick(heard, which)
+        assert isinstance(again.event, End)
         self.cluster.step(again.task, self.cluster.ended(again.event, how, stdout))
 
     def a_number_is_claimed_that_was_seen_before(self, which: int, number: int) -> None:
         """A judicator goes by a list of what waits that is not of now."""
         host = pick([h for h in self.cluster.hosts if h.alive], which)
-        event = lifecycle.Claimed(number=number, executor=host.name, session=host.session)
-        self.cluster.step(self.task(which), event)
+        self.cluster.step(self.task(which), self.cluster.claimed(host, number))
 
     def restart(self, which: int) -> None:
         self.cluster.restart(pick(self.cluster.gone() or self.cluster.busy(), which))
@@ -202,6 +227,9 @@ class Trouble:
         self.cluster.heal()
         counted["runs of 40 steps"] += self.steps >= 40
         counted["writes"] += self.cluster.writes
+        counted["judging runs"] += sum(
+            t.judging.number for t in self.cluster.store.values() if t.judging
+        )
         for task in self.cluster.store.values():
             counted[reason_of(task) or status_of(task)] += 1
 

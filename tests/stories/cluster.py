@@ -14,14 +14,17 @@ from typing import Any
 from accord.core.errors import AccordError
 from accord.core.ids import SessionId, TaskId
 from accord.core.languages import fill
+from accord.core.lifecycle import submitted
 from accord.core.replica import ErrorClass, Failure, Phase, Result, StepResult, Verdict, content
-from accord.core.task import Redundancy, Requires
+from accord.core.task import Comparator, Lines, Numbers, Redundancy, Requires, Stage
 from accord.core.view import reason_of
 from accord.ports.judicator import Assignment, Finished, Held, Orders
 from accord.ports.store import Chunk
 from accord.testing.judicator_parts import Machine, a_new, a_step
 from accord.testing.judicator_suite import Reader
 from tests.unit.services.judicator_world import World
+
+COMPARATORS: dict[str, Comparator] = {"lines": Lines(), "numbers": Numbers(rel=1e-6)}
 
 
 class Host:
@@ -103,6 +106,37 @@ class Cluster:
         if "delay_bound" in options:
             fields["redundancy"] = Redundancy(delay_bound=float(options["delay_bound"]))
         self.tasks[name] = self.world.judicator.add([a_new(**fields)])[0].id
+        yield from ()
+
+    def do_redundant(self, name: str, quorum: str, **options: str) -> Iterator[str]:
+        """A task that several results must agree on. It is stored as admission would store it."""
+        policy: dict[str, Any] = {"min_quorum": int(quorum), "target_replicas": int(quorum)}
+        policy |= {k: int(v) for k, v in options.items() if k.startswith("max_")}
+        if "comparator" in options:
+            policy["comparator"] = COMPARATORS[options["comparator"]]
+        world = self.world
+        new = a_new(name=name, redundancy=Redundancy(**policy))
+        now = world.store.now()
+        id_ = world.ids.task(now)
+        world.store.add([submitted(new, id_, now, world.policy)])
+        self.tasks[name] = id_
+        yield from ()
+
+    def do_results(self, name: str) -> Iterator[str]:
+        """The replicas with what validation thinks of them, and whether their files are there."""
+        task = self.world.judicator.get(self.tasks[name]).task
+        for r in task.replicas:
+            if r.result is not None:
+                files = "files gone" if r.file_delete_state is Stage.DONE else "files kept"
+                chosen = ", canonical" if r.number == task.canonical else ""
+                yield f"{r.number}: {r.validity} on {r.executor}, {files}{chosen}"
+        inputs = "gone" if task.file_delete_state is Stage.DONE else "kept"
+        yield f"inputs: {inputs}"
+
+    def do_days(self, days: str) -> Iterator[str]:
+        """Time passes, and nobody does anything but the judicator."""
+        self.world.clock.advance(float(days) * 86400)
+        self.world.work()
         yield from ()
 
     def do_cancel(self, name: str) -> Iterator[str]:

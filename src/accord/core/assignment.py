@@ -15,7 +15,7 @@ import msgspec
 from accord.core.executor import ISOLATION_LEVELS, Executor, ExecutorState
 from accord.core.ids import ExecutorName
 from accord.core.limits import MIB
-from accord.core.replica import Outcome, ReplicaState
+from accord.core.replica import Outcome, Replica, ReplicaState
 from accord.core.retry import FAULTS
 from accord.core.task import Task
 
@@ -32,6 +32,8 @@ class RequirementClass(msgspec.Struct, frozen=True, kw_only=True):
     memory: int = 0
     """Bytes, rounded up to a power of two of at least 512 MiB."""
     isolation: str = ""
+    platform: str = ""
+    """The homogeneous class that the task is committed to, if any (S1)."""
 
     @property
     def key(self) -> str:
@@ -64,6 +66,7 @@ def requirement_class(task: Task) -> RequirementClass:
         cpus=spec.requires.cpus,
         memory=memory,
         isolation=spec.requires.isolation,
+        platform=task.hr_class,
     )
 
 
@@ -84,6 +87,8 @@ def lacks(executor: Executor, needs: RequirementClass, weakest: str) -> list[str
     level = needs.isolation or weakest
     if ISOLATION_LEVELS.index(info.isolation.level) < ISOLATION_LEVELS.index(level):
         missing.append(f"isolation {level}")
+    if needs.platform and not _is_of(info.os, info.cpu, needs.platform):
+        missing.append(f"platform {needs.platform}")
     return missing
 
 
@@ -97,8 +102,66 @@ def takes_work(executor: Executor) -> bool:
     return executor.state is ExecutorState.ONLINE
 
 
+def platform_of(os: str, cpu: str, homogeneous: str) -> str:
+    """The homogeneous class of a machine (S1): what must be the same on all that run a task.
+
+    ``os`` and ``cpu`` are as an executor states them. Empty where it cannot be told, or where
+    the task does not ask: an executor of unknown class gets no work of one that does.
+
+    >>> platform_of("Debian GNU/Linux 12, Linux 6.1, x86_64", "AMD EPYC 7B13", "os+cpu")
+    'debian gnu/linux 12/amd'
+    >>> platform_of("linux", "Intel(R) Xeon(R)", "os"), platform_of("linux", "?", "os+cpu")
+    ('linux', '')
+    """
+    system = os.partition(",")[0].strip().lower()
+    if homogeneous == "none" or not system:
+        return ""
+    if homogeneous == "os":
+        return system
+    family = next((name for word, name in _FAMILIES if word in cpu.lower()), "")
+    return f"{system}/{family}" if family else ""
+
+
+_FAMILIES = (
+    ("intel", "intel"),
+    ("xeon", "intel"),
+    ("amd", "amd"),
+    ("epyc", "amd"),
+    ("ryzen", "amd"),
+    ("arm", "arm"),
+    ("aarch64", "arm"),
+    ("neoverse", "arm"),
+    ("cortex", "arm"),
+    ("power", "power"),
+    ("ppc", "power"),
+    ("riscv", "riscv"),
+)
+"""Words of a CPU's name, and its family. Within one the same program rounds alike."""
+
+
+def _is_of(os: str, cpu: str, platform: str) -> bool:
+    return platform in (platform_of(os, cpu, kind) for kind in ("os", "os+cpu"))
+
+
+def misfit(task: Task, os: str, cpu: str) -> str:
+    """Why a machine is of the wrong platform for the task (S1); empty where it is not."""
+    wanted = task.spec.redundancy.homogeneous
+    if wanted == "none":
+        return ""
+    found = platform_of(os, cpu, wanted)
+    if not found:
+        return "its platform is not known"
+    if task.hr_class and found != task.hr_class:
+        return f"the task is committed to {task.hr_class}"
+    return ""
+
+
 def avoids(
-    task: Task, executor: ExecutorName, others: Collection[ExecutorName], now: float
+    task: Task,
+    executor: ExecutorName,
+    others: Collection[ExecutorName],
+    now: float,
+    owner: str = "",
 ) -> bool:
     """Whether the task had better not go to that executor now.
 
@@ -107,7 +170,7 @@ def avoids(
     bad host nor a bad task is met twice in a row; but no longer than PATIENCE after the last
     fault, since that one may be busy for hours.
     """
-    if occupied(task, executor):
+    if occupied(task, executor, owner):
         return True
     here = _faults_on(task, executor)
     if not here or now >= _last_fault(task) + PATIENCE:
@@ -115,17 +178,58 @@ def avoids(
     return any(_faults_on(task, other) < here for other in others if other != executor)
 
 
-def occupied(task: Task, executor: ExecutorName) -> bool:
-    """Whether the executor has a replica of the task already, where they must be distinct.
+def occupied(task: Task, executor: ExecutorName, owner: str = "") -> bool:
+    """Whether the executor has a replica of the task already, where they must be distinct; or its
+    owner, where owners must be.
 
     One that runs there, or that succeeded there: a result can only be confirmed elsewhere.
     """
-    if task.spec.redundancy.distinct == "none":
-        return False
     return any(
-        r.executor == executor
-        and (r.state is ReplicaState.IN_PROGRESS or r.outcome is Outcome.SUCCESS)
+        (r.state is ReplicaState.IN_PROGRESS or r.outcome is Outcome.SUCCESS)
+        and _same_side(task, r, executor, owner)
         for r in task.replicas
+    )
+
+
+def barred(task: Task, executor: Executor) -> str:
+    """Why the executor cannot be sent another replica of the task, whatever it offers; else empty.
+
+    A task that every known executor is barred from is as unsendable as one that none satisfies.
+    """
+    info = executor.info
+    if occupied(task, info.name, info.owner):
+        return "another replica of the task is on this executor"
+    return misfit(task, info.os, info.cpu)
+
+
+def repeats(task: Task, replica: Replica) -> bool:
+    """Whether another result of the task came from the same executor, or owner, where they must be
+    distinct. Of an executor that was thought lost two may come: one confirms nothing of the other.
+    """
+    return any(
+        r.outcome is Outcome.SUCCESS
+        and r.number != replica.number
+        and _same_side(task, r, replica.executor, replica.owner)
+        for r in task.replicas
+    )
+
+
+def may_judge(task: Task, executor: ExecutorName, owner: str = "") -> bool:
+    """Whether the executor may be given the task's judging run: it made none of the results, nor
+    did its owner where owners must be distinct.
+    """
+    return not any(
+        r.result is not None and _same_side(task, r, executor, owner) for r in task.replicas
+    )
+
+
+def _same_side(task: Task, replica: Replica, executor: str | None, owner: str) -> bool:
+    """Whether a replica's executor counts as one with another. Who has no owner is alone."""
+    distinct = task.spec.redundancy.distinct
+    if distinct == "none":
+        return False
+    return replica.executor == executor or (
+        distinct == "owner" and owner != "" and replica.owner == owner
     )
 
 

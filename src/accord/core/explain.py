@@ -14,11 +14,21 @@ import msgspec
 from accord.core.assignment import avoids, lacks, requirement_class, satisfies, takes_work
 from accord.core.executor import Executor
 from accord.core.ids import ExecutorName
+from accord.core.judging import JudgingState
 from accord.core.policy import Policy
-from accord.core.replica import Outcome, Phase, Replica, ReplicaState, Result, StepResult, Verdict
+from accord.core.replica import (
+    Outcome,
+    Phase,
+    Replica,
+    ReplicaState,
+    Result,
+    StepResult,
+    Validity,
+    Verdict,
+)
 from accord.core.retry import FAULTS, faults
 from accord.core.status import Reason, Status
-from accord.core.task import Stage, Task
+from accord.core.task import Stage, Task, quorum_of
 from accord.core.view import reason_of, shown_replica, status_of
 
 
@@ -62,12 +72,26 @@ def _membership(task: Task) -> str:
 
 
 def _pending(task: Task, around: Surroundings) -> str:
-    return f"Waiting to be sent. {_sending(task, around)}"
+    return f"{_so_far(task)}Waiting to be sent. {_sending(task, around)}"
+
+
+def _so_far(task: Task) -> str:
+    """How many results are there of those that are to agree, and whether they do."""
+    there = sum(r.outcome is Outcome.SUCCESS for r in task.replicas)
+    if not there:
+        return ""
+    differ = any(r.validity is Validity.INCONCLUSIVE for r in task.replicas)
+    agree = ", too few of which agree" if differ else ""
+    return f"{_count(there, 'result')} of {task.target_replicas} {_are(there)} in{agree}. "
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _retrying(task: Task, around: Surroundings) -> str:
     waiting = next((r for r in task.replicas if r.state is ReplicaState.UNSENT), None)
-    so_far = f"{_last_fault(task)} {_allowance(task)}"
+    so_far = f"{_so_far(task)}{_last_fault(task)} {_allowance(task)}"
     if waiting is not None and waiting.not_before > around.now:
         return f"{so_far} The next attempt is in {span(waiting.not_before - around.now)}."
     return f"{so_far} The next attempt waits to be sent. {_sending(task, around)}{_kept_from(task, around)}"
@@ -175,7 +199,24 @@ def _validating(task: Task, around: Surroundings) -> str:
     if any(r.state is ReplicaState.IN_PROGRESS for r in task.replicas):
         return _running(task, around)
     there = sum(r.outcome is Outcome.SUCCESS for r in task.replicas)
-    return f"{_count(there, 'result')} of {task.spec.redundancy.min_quorum} are compared."
+    compared = f"{_count(there, 'result')} of {quorum_of(task)} are compared."
+    return f"{compared}{_judging(task, around)}" if task.judging else compared
+
+
+def _judging(task: Task, around: Surroundings) -> str:
+    """Where the judging run is that is to say whether results agree."""
+    run = task.judging
+    if run is None or not run.pending:
+        return ""
+    before = f" The last run came to nothing: {run.message.rstrip('.')}." if run.message else ""
+    if run.state is JudgingState.IN_PROGRESS:
+        return f" A judging run on {run.executor} tells which agree.{before}"
+    if run.not_before > around.now:
+        return f"{before} The next judging run is in {span(run.not_before - around.now)}."
+    return (
+        f"{before} A judging run is to tell which agree, on an executor that made none of them;"
+        " it waits to be sent."
+    )
 
 
 def _cancelling(task: Task, _around: Surroundings) -> str:
@@ -259,7 +300,7 @@ def _failed(task: Task, around: Surroundings) -> str:
         "lost": _count(len({r.executor for r in replicas if r.outcome in _LOST}), "executor"),
         "attempts": _count(sum(r.sent_time is not None for r in replicas), "attempt"),
         "results": _count(sum(r.outcome is Outcome.SUCCESS for r in replicas), "result"),
-        "quorum": task.spec.redundancy.min_quorum,
+        "majority": quorum_of(task) // 2 + 1,
         "deadline": span(task.spec.deadline or 0.0),
         "unsendable": span(around.policy.unsendable_after),
     }
@@ -283,7 +324,7 @@ _REASONS: Mapping[Reason, tuple[str, str]] = {
         "See whether the executors are well, then retry, or raise max_total_replicas.",
     ),
     Reason.NO_CONSENSUS: (
-        "Failed: of {results} no {quorum} agree.",
+        "Failed: of {results} no {majority} agree.",
         "Make the program's output the same on every run, then submit it again.",
     ),
     Reason.UNSENDABLE: (

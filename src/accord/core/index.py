@@ -6,6 +6,7 @@ import msgspec
 
 from accord.core.assignment import requirement_class
 from accord.core.ids import BatchId, ExecutorName
+from accord.core.judging import JudgingState
 from accord.core.replica import ReplicaState
 from accord.core.search import Summary
 from accord.core.status import Status
@@ -19,7 +20,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
     ready: str | None
     """The requirement class, where a replica can be sent at once; else None."""
     held_by: tuple[ExecutorName, ...]
-    """Executors with a replica in progress."""
+    """Executors with a replica or a judging run in progress."""
     transition_time: float
     assimilate: bool
     status: Status
@@ -32,6 +33,8 @@ def index_of(task: Task) -> Index:
     """The index of a task."""
     ready = any(r.state is ReplicaState.UNSENT and not r.not_before for r in task.replicas)
     held = {r.executor for r in task.replicas if r.state is ReplicaState.IN_PROGRESS and r.executor}
+    if task.judging and task.judging.state is JudgingState.IN_PROGRESS and task.judging.executor:
+        held.add(task.judging.executor)
     summary = summary_of(task)
     return Index(
         ready=requirement_class(task).key if ready else None,

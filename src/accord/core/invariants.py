@@ -6,12 +6,16 @@ refused write instead of a lost task; tests check the same functions after every
 
 from __future__ import annotations
 
+from accord.core.assignment import repeats
 from accord.core.errors import InvalidTransition
+from accord.core.judging import JudgingState
 from accord.core.replica import Outcome, Replica, ReplicaState, Validity
+from accord.core.retention import canonical_gone, judged
 from accord.core.task import NEVER, ErrorMask, Stage, Task
-from accord.core.transition import waits_for
+from accord.core.transition import cancelling, waits_for
 from accord.core.view import done
 
+_RESULTS = (Outcome.SUCCESS, Outcome.VALIDATE_ERROR)
 _LATE = (Outcome.NO_REPLY, Outcome.DETACHED)
 _CANCELLED = int(ErrorMask.CANCELLED)
 
@@ -56,15 +60,17 @@ def _broken(task: Task) -> str:
         broken = _broken_replica(replica)
         if broken:
             return f"replica {replica.number}: {broken}"
-    return _broken_ends(task) or _broken_waiting(task)
+    return _broken_ends(task) or _broken_judging(task) or _broken_waiting(task)
 
 
 def _broken_replica(replica: Replica) -> str:
     state = replica.state
     if (state is ReplicaState.OVER) != (replica.outcome is not None):
         return "it has an outcome exactly when it is over"
-    if (replica.outcome is Outcome.SUCCESS) != (replica.result is not None):
-        return "it has a result exactly when it succeeded"
+    if replica.outcome is Outcome.SUCCESS and replica.result is None:
+        return "it succeeded, yet has no result"
+    if replica.result is not None and replica.outcome not in _RESULTS:
+        return "it has a result, yet did not succeed"
     if state is ReplicaState.UNSENT and replica.executor is not None:
         return "it is unsent, yet on an executor"
     if state is ReplicaState.IN_PROGRESS and not _is_assigned(replica):
@@ -93,8 +99,40 @@ def _broken_ends(task: Task) -> str:
             return "the canonical replica must be a valid one of the task"
     if (task.done_time is not None) != done(task):
         return "done_time is set exactly when the status is final"
-    if (task.assimilate_state is Stage.INIT) == done(task):
-        return "assimilation is due exactly when the status is final"
+    if task.assimilate_state is not Stage.INIT and not done(task):
+        return "assimilation is only due when the status is final"
+    if task.assimilate_state is Stage.INIT and done(task) and (task.error_mask or judged(task)):
+        return "assimilation is due when the status is final, unless put off until all is in"
+    return _broken_deletion(task)
+
+
+def _broken_deletion(task: Task) -> str:
+    """Invariants of the retention of files."""
+    states = [task.file_delete_state, *(r.file_delete_state for r in task.replicas)]
+    if Stage.READY in states:
+        return "what is to be deleted is deleted in the same write (D1)"
+    if Stage.DONE in states and task.assimilate_state is not Stage.DONE:
+        return "no file goes before the task is assimilated (T14)"
+    has_result = task.canonical is not None
+    if task.file_delete_state is Stage.DONE and has_result and not canonical_gone(task):
+        return "the canonical files go with the inputs (T14)"
+    return ""
+
+
+def _broken_judging(task: Task) -> str:
+    """Invariants of judging runs."""
+    run = task.judging
+    pending = run is not None and run.pending
+    if task.need_validate and not pending:
+        return "it wants validation, which nothing will do"
+    if pending and not task.need_validate and not cancelling(task):
+        return "a judging run is pending that nothing waits for"
+    if run is None:
+        return ""
+    if (run.state is JudgingState.IN_PROGRESS) != (run.executor is not None and run.answer is None):
+        return "a judging run is on an executor exactly while in progress or answered"
+    if run.answer is not None and run.state is not JudgingState.OVER:
+        return "a judging run is answered, yet not over"
     return ""
 
 
@@ -105,10 +143,13 @@ def _broken_waiting(task: Task) -> str:
     if task.error_mask or task.canonical is not None:
         if unsent:
             return "nothing more may be sent of a task that has its end"
-    elif not unsent and not running:
+    elif not unsent and not running and not (task.judging and task.judging.pending):
         return "an open task must have a replica that can still end it"
-    if len({r.executor for r in running}) < len(running) and _is_distinct(task):
-        return "two replicas run on one executor"
+    if len(task.replicas) > 1 and _is_distinct(task):
+        if len({r.executor for r in running}) < len(running):
+            return "two replicas run on one executor"
+        if any(repeats(task, r) for r in task.replicas if r.outcome is Outcome.SUCCESS):
+            return "two results are of one executor or owner"
     if task.transition_time > min(waits_for(task)):
         return "it would be looked at too late"
     if task.done_time is None and task.transition_time >= NEVER:
@@ -164,4 +205,6 @@ def _may_follow(replica: Replica, later: Replica) -> bool:
         return False
     if replica.outcome is later.outcome:
         return replica.result is later.result
+    if (replica.outcome, later.outcome) == _RESULTS:
+        return replica.result is later.result  # it could not be read (V3)
     return replica.outcome in _LATE and replica.received_time is None

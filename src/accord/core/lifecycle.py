@@ -13,12 +13,13 @@ from typing import Any
 
 import msgspec
 
-from accord.core import transition, validation
-from accord.core.assignment import occupied
-from accord.core.assimilation import assimilated
+from accord.core import judging, retention, transition, validation
+from accord.core.assignment import may_judge, misfit, occupied, platform_of, repeats
+from accord.core.assimilation import assimilated, deferred
 from accord.core.errors import InvalidTransition
 from accord.core.ids import BatchId, ExecutorName, SessionId, TaskId
 from accord.core.invariants import check_invariants, check_step, given_up
+from accord.core.judging import Judgement, Judging, JudgingState
 from accord.core.policy import Policy
 from accord.core.replica import (
     ErrorClass,
@@ -29,16 +30,22 @@ from accord.core.replica import (
     Result,
     Validity,
 )
-from accord.core.task import ErrorMask, NewTask, Scalar, Task
+from accord.core.task import ErrorMask, NewTask, Redundancy, Scalar, Task, quorum_of
 from accord.core.view import done
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """An executor is to be given the ready replica of that number (rules S1, S2)."""
+    """An executor is to be given the ready replica of that number (rules S1-S3)."""
 
     number: int
     executor: ExecutorName
     session: SessionId
+    owner: str = ""
+    os: str = ""
+    cpu: str = ""
+    """What the executor says of itself, for tasks that must run on one kind of platform."""
+    trusted: bool = False
+    """Whether a result of its own may stand alone, where the task's redundancy is adaptive."""
 
 
 class Reported(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -74,8 +81,9 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A session of an executor is gone (lease over, or a new session knows nothing of it).
 
     Applies to every replica in progress of that session; ``session`` None means any session.
-    ``numbers`` limits it to these replicas; None means all. ``started`` tells, where known,
-    which had begun to run; a replica whose start is unknown counts as started.
+    ``numbers`` limits it to these replicas; None means all, and the judging run that it has.
+    ``judging`` says that this run is lost too where there are numbers. ``not_started`` tells, where
+    known, which had not begun to run; a replica whose start is unknown counts as started.
     """
 
     executor: ExecutorName
@@ -83,6 +91,7 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     numbers: tuple[int, ...] | None = None
     detached: bool = False
     not_started: tuple[int, ...] = ()
+    judging: bool = False
 
 
 class CancelRequested(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -98,11 +107,47 @@ class CancelRequested(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Unsendable(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """No known executor has been able to take it for Policy.unsendable_after (rule T6)."""
 
+    judging: bool = False
+    """Whether that is said of its judging run, not of its replicas."""
+
+
+class JudgingClaimed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """An executor is to be given the task's judging run."""
+
+    executor: ExecutorName
+    session: SessionId
+    owner: str = ""
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """An executor delivers the end of a judging run: its answer, or why there is none."""
+
+    number: int
+    executor: ExecutorName
+    session: SessionId
+    end: Judgement | Failure
+
+
+class JudgingReturned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A judging run was killed on request, or handed back before it began: its box is empty."""
+
+    number: int
+    executor: ExecutorName
+    session: SessionId
+
+
+class Doubted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A result may not stand alone any more, its executor having lost its trust (rule S3)."""
+
 
 class Replaced(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Another task takes its place in its batch."""
 
     by: TaskId
+
+
+class Deferred(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The assimilation handler wants to be called again when all replicas are in (rule A1)."""
 
 
 class Assimilated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -121,8 +166,13 @@ Event = (
     | Lost
     | CancelRequested
     | Unsendable
+    | JudgingClaimed
+    | Judged
+    | JudgingReturned
+    | Doubted
     | Replaced
     | Assimilated
+    | Deferred
     | Tick
 )
 
@@ -134,12 +184,20 @@ class WorkReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class StopRun(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A replica in progress is no longer wanted: tell its executor."""
+    """A replica in progress is no longer wanted: tell its executor (F3)."""
 
     executor: ExecutorName
     session: SessionId
     task: TaskId
     number: int
+    judging: bool = False
+    """Whether the number is that of a judging run."""
+
+
+class JudgingReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A judging run became ready to be sent: wake the polls that could take it."""
+
+    task: TaskId
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -148,7 +206,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     task: TaskId
 
 
-Effect = WorkReady | StopRun | Finished
+Effect = WorkReady | JudgingReady | StopRun | Finished
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,11 +275,21 @@ def _new(new: NewTask, id_: TaskId, now: float, origin: Origin) -> Task:
         priority=new.priority,
         key=new.key,
         retry_of=new.retry_of,
-        target_replicas=new.spec.redundancy.target_replicas,
+        quorum=1 if _begins_alone(new.spec.redundancy) else None,
+        target_replicas=_first_target(new.spec.redundancy),
         batch=origin.batch,
         parameters=origin.parameters,
         finishes=origin.finishes,
     )
+
+
+def _begins_alone(policy: Redundancy) -> bool:
+    """Whether the quorum depends on who gets the first replica (S3)."""
+    return policy.adaptive and policy.min_quorum > 1
+
+
+def _first_target(policy: Redundancy) -> int:
+    return 1 if _begins_alone(policy) else policy.target_replicas
 
 
 def decide(task: Task, event: Event, now: float, policy: Policy) -> Decision:
@@ -236,7 +304,8 @@ def decide(task: Task, event: Event, now: float, policy: Policy) -> Decision:
     taken = handler(task, event, now, policy)
     if isinstance(taken, str):
         return Decision(task=task, refused=taken)
-    if isinstance(event, Claimed):  # a claim says nothing of what else the task needs (S1)
+    if isinstance(event, Claimed) and taken.quorum == task.quorum:
+        # a claim says nothing of what else the task needs (S1), unless it raised the quorum (S3)
         after = transition.schedule(taken, now, policy)
     else:
         after = _settle(taken, now, policy)
@@ -251,37 +320,78 @@ def decide(task: Task, event: Event, now: float, policy: Policy) -> Decision:
 
 
 def _claimed(task: Task, event: Claimed, now: float, policy: Policy) -> Task | str:
-    """S1, S2, and never two replicas of a task on one executor at once where distinct."""
+    """S1-S3, and never two replicas of a task on one executor at once where distinct."""
     replica = task.replica(event.number)
     if replica is None or replica.state is not ReplicaState.UNSENT or replica.not_before > now:
         return "not ready to be sent"
-    if now >= transition.own_deadline(task):
-        return "past the task's deadline"
-    if occupied(task, event.executor):
-        return "another replica of the task is on this executor"
+    why = _may_not_run(task, event, now)
+    if why:
+        return why
     sent = replace(
         replica,
         state=ReplicaState.IN_PROGRESS,
         not_before=0.0,
         executor=event.executor,
+        owner=event.owner,
         session=event.session,
         sent_time=now,
         report_deadline=now + transition.delay_bound(task, policy),
     )
+    return transition.replace_replicas(_committed(task, event, now), [sent])
+
+
+def _may_not_run(task: Task, event: Claimed, now: float) -> str:
+    if now >= transition.own_deadline(task):
+        return "past the task's deadline"
+    if occupied(task, event.executor, event.owner):
+        return "another replica of the task is on this executor"
+    return misfit(task, event.os, event.cpu)
+
+
+def _committed(task: Task, event: Claimed, now: float) -> Task:
+    """S1: the platform is that of the first replica sent. S3: an executor that is not trusted
+    calls for the whole quorum.
+    """
     if task.start_time is None:
         task = replace(task, start_time=now)
-    return transition.replace_replicas(task, [sent])
+    homogeneous = task.spec.redundancy.homogeneous
+    if homogeneous != "none" and not task.hr_class:
+        task = replace(task, hr_class=platform_of(event.os, event.cpu, homogeneous))
+    return task if event.trusted else raised(task)
+
+
+def raised(task: Task) -> Task:
+    """S3: a task that was to be run once is one of its policy's whole quorum."""
+    if not stands_alone(task):
+        return task
+    return replace(
+        task,
+        quorum=None,
+        target_replicas=max(task.target_replicas, task.spec.redundancy.target_replicas),
+    )
+
+
+def stands_alone(task: Task) -> bool:
+    """Whether it is to be run once though its policy speaks of more (S3)."""
+    policy = task.spec.redundancy
+    return policy.adaptive and quorum_of(task) < policy.min_quorum and task.canonical is None
 
 
 def _reported(task: Task, event: Reported, now: float, _policy: Policy) -> Task | str:
-    """R1-R3. A verdict is a success, whichever; a failure of the infrastructure is an error."""
+    """R1-R3. A verdict is a success, whichever; a failure of the infrastructure is an error.
+
+    A second result from where results must not come twice is not needed.
+    """
     replica = _assigned(task, event)
     if isinstance(replica, str):
         return replica
     if replica.state is ReplicaState.OVER and (task.error_mask or task.canonical is not None):
         return "too late: the task no longer wants a result"
     over = _over(replica, now, received_time=now)
-    if isinstance(event.end, Result):
+    if isinstance(event.end, Result) and repeats(task, replica):
+        message = f"{event.executor} has given a result of this task already."
+        over = replace(over, outcome=Outcome.DIDNT_NEED, error_class=None, message=message)
+    elif isinstance(event.end, Result):
         over = replace(over, outcome=Outcome.SUCCESS, result=event.end, started=True)
     else:
         over = replace(
@@ -323,10 +433,13 @@ def _handed_back(task: Task, event: HandedBack, now: float, _policy: Policy) -> 
     return transition.replace_replicas(task, [over])
 
 
-def _lost(task: Task, event: Lost, now: float, _policy: Policy) -> Task | str:
-    """Replicas whose executor is gone: no_reply, or detached where it came back without them."""
+def _lost(task: Task, event: Lost, now: float, policy: Policy) -> Task | str:
+    """F4, detach: replicas whose executor is gone are no_reply, or detached where it came back
+    without them. Their deadline is brought forward, so that nothing waits for it (T12).
+    """
     gone = [r for r in task.replicas if _concerns(event, r)]
-    if not gone:
+    run = task.judging if _concerns_judging(event, task.judging) else None
+    if not gone and run is None:
         return "nothing of that session is in progress"
     outcome = Outcome.DETACHED if event.detached else Outcome.NO_REPLY
     message = (
@@ -334,6 +447,8 @@ def _lost(task: Task, event: Lost, now: float, _policy: Policy) -> Task | str:
         if event.detached
         else f"Executor {event.executor} was lost."
     )
+    if run is not None:
+        task = replace(task, judging=judging.failed(run, message, now, policy))
     return transition.replace_replicas(
         task,
         [
@@ -344,6 +459,7 @@ def _lost(task: Task, event: Lost, now: float, _policy: Policy) -> Task | str:
                 error_class=ErrorClass.LOST,
                 message=message,
                 started=r.number not in event.not_started,
+                report_deadline=min(now, r.report_deadline or now),
             )
             for r in gone
         ],
@@ -381,8 +497,10 @@ _IN_DOUBT = {
 }
 
 
-def _unsendable(task: Task, _event: Unsendable, now: float, policy: Policy) -> Task | str:
+def _unsendable(task: Task, event: Unsendable, now: float, policy: Policy) -> Task | str:
     """T6: what could not be sent for so long is over, couldnt_send."""
+    if event.judging:
+        return _unjudgeable(task, now, policy)
     if now < task.add_time + policy.unsendable_after:
         return "not waiting for long enough"
     unsent = [r for r in task.replicas if r.state is ReplicaState.UNSENT]
@@ -392,14 +510,71 @@ def _unsendable(task: Task, _event: Unsendable, now: float, policy: Policy) -> T
     return transition.replace_replicas(task, over)
 
 
+def _unjudgeable(task: Task, now: float, policy: Policy) -> Task | str:
+    run = task.judging
+    if run is None or run.state is not JudgingState.UNSENT:
+        return "no judging run of it waits to be sent"
+    if now < run.since + policy.unsendable_after:
+        return "not waiting for long enough"
+    return replace(task, judging=judging.abandoned(run, "No executor could judge.", policy))
+
+
+def _judging_claimed(task: Task, event: JudgingClaimed, now: float, policy: Policy) -> Task | str:
+    """A judging run goes to who made none of the results."""
+    run = task.judging
+    if run is None or not judging.ready(run, now):
+        return "no judging run is ready to be sent"
+    if not may_judge(task, event.executor, event.owner):
+        return "it made one of the results"
+    return replace(task, judging=judging.sent(run, event.executor, event.session, now, policy))
+
+
+def _judged(task: Task, event: Judged, now: float, policy: Policy) -> Task | str:
+    """V3: what a judging run found out, or that it found nothing out."""
+    run = _judging_of(task, event)
+    if isinstance(run, str):
+        return run
+    if isinstance(event.end, Judgement):
+        return replace(task, judging=judging.answered(run, event.end))
+    return replace(task, judging=judging.failed(run, event.end.message, now, policy))
+
+
+def _judging_returned(
+    task: Task, event: JudgingReturned, _now: float, _policy: Policy
+) -> Task | str:
+    run = _judging_of(task, event)
+    return run if isinstance(run, str) else replace(task, judging=judging.returned(run))
+
+
+def _judging_of(task: Task, event: Judged | JudgingReturned) -> Judging | str:
+    run = task.judging
+    if run is None or run.state is not JudgingState.IN_PROGRESS:
+        return "no judging run of it is in progress"
+    if (run.number, run.executor, run.session) != (event.number, event.executor, event.session):
+        return "that judging run was assigned to another, or is another one"
+    return run
+
+
+def _doubted(task: Task, _event: Doubted, _now: float, _policy: Policy) -> Task | str:
+    if done(task):
+        return "already done"
+    return raised(task)
+
+
 def _replaced(task: Task, event: Replaced, _now: float, _policy: Policy) -> Task | str:
     if not done(task):
         return "not done"
     return replace(task, retried_by=event.by) if task.retried_by is None else task
 
 
-def _assimilated(task: Task, _event: Assimilated, _now: float, _policy: Policy) -> Task | str:
-    return assimilated(task) or "nothing is due to be assimilated"
+def _assimilated(task: Task, _event: Assimilated, now: float, _policy: Policy) -> Task | str:
+    return assimilated(task, now) or "nothing is due to be assimilated"
+
+
+def _deferred(task: Task, _event: Deferred, now: float, _policy: Policy) -> Task | str:
+    if retention.judged(task):
+        return "all replicas are in: there is nothing to wait for"
+    return deferred(task, now) or "nothing is due to be assimilated"
 
 
 def _ticked(task: Task, _event: Tick, _now: float, _policy: Policy) -> Task | str:
@@ -414,8 +589,13 @@ _HANDLERS: dict[type, Callable[[Task, Any, float, Policy], Task | str]] = {
     Lost: _lost,
     CancelRequested: _cancel_requested,
     Unsendable: _unsendable,
+    JudgingClaimed: _judging_claimed,
+    Judged: _judged,
+    JudgingReturned: _judging_returned,
+    Doubted: _doubted,
     Replaced: _replaced,
     Assimilated: _assimilated,
+    Deferred: _deferred,
     Tick: _ticked,
 }
 
@@ -454,26 +634,102 @@ def _concerns(event: Lost, replica: Replica) -> bool:
     )
 
 
+def _concerns_judging(event: Lost, run: Judging | None) -> bool:
+    return (
+        run is not None
+        and run.state is JudgingState.IN_PROGRESS
+        and run.executor == event.executor
+        and event.session in (None, run.session)
+        and (event.numbers is None or event.judging)
+    )
+
+
 # -- after the event ---------------------------------------------------------------------
 
-_STAGES: tuple[Callable[[Task, float, Policy], Task], ...] = (
+
+def _lose_judging(task: Task, now: float, policy: Policy) -> Task:
+    """T2 for judging runs: silence past the deadline. While cancelling it proves nothing."""
+    run = task.judging
+    if run is None or not judging.expired(run, now) or transition.cancelling(task):
+        return task
+    message = f"Executor {run.executor} did not report its judging run by the deadline."
+    return replace(task, judging=judging.failed(run, message, now, policy))
+
+
+def _wake_judging(task: Task, now: float, _policy: Policy) -> Task:
+    run = task.judging
+    if run is None or not run.not_before or not judging.ready(run, now):
+        return task
+    return replace(task, judging=replace(run, not_before=0.0))
+
+
+def _want_late_validation(task: Task, _now: float, _policy: Policy) -> Task:
+    """V1: whatever comes late is judged, also where invalid results have left fewer successes
+    than the quorum; else its files would never go (T12).
+    """
+    if task.canonical is None or task.need_validate:
+        return task
+    fresh = any(map(transition.is_fresh, task.replicas))
+    return replace(task, need_validate=True) if fresh else task
+
+
+def _leave_failed(task: Task, _now: float, _policy: Policy) -> Task:
+    """T10: of a task that has failed nothing is validated, since its end is told."""
+    return replace(task, need_validate=False) if task.error_mask and task.need_validate else task
+
+
+def _drop_judging(task: Task, _now: float, _policy: Policy) -> Task:
+    """A judging run that nothing waits for is not needed; while cancelling, one that may be in a
+    box is to be seen out of it (F2).
+    """
+    run = task.judging
+    if run is None or not run.pending or task.need_validate:
+        return task
+    if run.state is JudgingState.IN_PROGRESS and transition.cancelling(task):
+        return task
+    return replace(task, judging=judging.dropped(run))
+
+
+Stages = tuple[Callable[[Task, float, Policy], Task], ...]
+
+_JUDGED: Stages = (
     transition.expire,
+    _lose_judging,
+    transition.refuse_late,
     transition.want_validation,
+    _want_late_validation,
+    _leave_failed,
     validation.validate,
     transition.give_up,
-    transition.create,
-    transition.wake,
+    _leave_failed,
+    _drop_judging,
+    _wake_judging,
+)
+_GOES_ON: Stages = (transition.uncommit, transition.create, transition.wake)
+_ENDS: Stages = (
     transition.wind_up,
     transition.conclude,
-    transition.schedule,
+    transition.resume,
+    retention.delete,
+    retention.tidy,
+    retention.deleted,
 )
-"""In this order one pass suffices: none makes work for one before it."""
+"""The rules' stages with validation among them: before anything is given up, so that what is there
+already can still be the task's result. In this order one pass suffices: none makes work for one
+before it.
+"""
 
 
 def _settle(task: Task, now: float, policy: Policy) -> Task:
-    for stage in _STAGES:
+    before = task
+    for stage in _JUDGED:
         task = stage(task, now, policy)
-    return task
+    for stage in _ENDS if _unwanted(task) else _GOES_ON:
+        task = stage(task, now, policy)
+    after = transition.schedule(task, now, policy)
+    if task is before and now < task.transition_time <= after.transition_time:
+        return task  # looking alone does not push the safety net on
+    return after
 
 
 def _effects(before: Task, after: Task, event: Event) -> tuple[Effect, ...]:
@@ -482,6 +738,9 @@ def _effects(before: Task, after: Task, event: Event) -> tuple[Effect, ...]:
     was = {r.number: r for r in before.replicas}
     if any(_ready(r) and not _ready(was.get(r.number)) for r in after.replicas):
         effects.append(WorkReady(task=after.id))
+    if _judging_ready(after) and not _judging_ready(before):
+        effects.append(JudgingReady(task=after.id))
+    effects += _stopped_judging(before, after, event)
     newly_unwanted = _unwanted(after) and not _unwanted(before)
     for replica in after.replicas:
         if replica.executor is None or replica.session is None:
@@ -505,8 +764,40 @@ def _ready(replica: Replica | None) -> bool:
     return replica is not None and replica.state is ReplicaState.UNSENT and replica.not_before == 0
 
 
+def _judging_ready(task: Task) -> bool:
+    run = task.judging
+    return run is not None and run.state is JudgingState.UNSENT and not run.not_before
+
+
+def _stopped_judging(before: Task, after: Task, event: Event) -> list[Effect]:
+    """Of a judging run that is out and not wanted any more, or was given up for its silence."""
+    was, now = before.judging, after.judging
+    if was is None or was.state is not JudgingState.IN_PROGRESS:
+        return []
+    if isinstance(event, Judged | JudgingReturned) or _concerns_lost(event, was):
+        return []
+    still = now is not None and now.state is JudgingState.IN_PROGRESS
+    if (still and not (_unwanted(after) and not _unwanted(before))) or not was.executor:
+        return []
+    return [
+        StopRun(
+            executor=was.executor,
+            session=was.session or SessionId(""),
+            task=after.id,
+            number=was.number,
+            judging=True,
+        )
+    ]
+
+
+def _concerns_lost(event: Event, run: Judging) -> bool:
+    return isinstance(event, Lost) and _concerns_judging(event, run)
+
+
 def _unwanted(task: Task) -> bool:
-    """Whether what is in progress might as well stop."""
+    """F3: whether what is in progress might as well stop. BOINC lets begun runs of a finished task
+    go on, as they are volunteers'; here they are told to, and what arrives anyway is judged (V1).
+    """
     return task.error_mask != 0 or task.canonical is not None
 
 
@@ -525,10 +816,16 @@ __all__ = [
     "CancelRequested",
     "Claimed",
     "Decision",
+    "Deferred",
+    "Doubted",
     "Effect",
     "Event",
     "Finished",
     "HandedBack",
+    "Judged",
+    "JudgingClaimed",
+    "JudgingReady",
+    "JudgingReturned",
     "Killed",
     "Lost",
     "Origin",

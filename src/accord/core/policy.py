@@ -19,3 +19,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Added to the limits of a task for its default report deadline."""
     unsendable_after: float = 3600.0
     """A task that no known executor can take fails as unsendable after this long."""
+    delete_delay: float = 30 * 86400.0
+    """From the last result of a finished task to the deletion of its files (T14)."""
+    priority_on_over: int = 0
+    """Added to the priority of a replica that follows another which is over; 0: nothing (T11)."""
+    priority_on_over_except_error: int = 0
+    """The same, but only where none of them was an error; not used where the former is set."""
+    judging_bound: float = 600.0
+    """From sending a judging run to the deadline of its answer."""
+    judging_attempts: int = 3
+    """Judging runs of one task that may be lost or fail before results that only they could
+    compare count as different."""
+    revalidate_after: float = 6 * 3600.0
+    """When results that could not be read for the moment are tried again (V1, V6)."""

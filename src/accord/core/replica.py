@@ -92,6 +92,14 @@ class Validity(enum.StrEnum):
     TOO_LATE = "too_late"
 
 
+class Stage(enum.StrEnum):
+    """How far assimilation, or the deletion of files, has come."""
+
+    INIT = "init"
+    READY = "ready"
+    DONE = "done"
+
+
 class Phase(enum.StrEnum):
     """What a replica in progress is at. Kept beside the task, never in it."""
 
@@ -156,7 +164,11 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     state: ReplicaState = ReplicaState.UNSENT
     not_before: float = 0.0
     """While unsent: the back-off's end; 0 when it may be sent at once."""
+    priority: int = 0
+    """Added to the task's: retries may be put first, and on reliable executors (T11)."""
     executor: ExecutorName | None = None
+    owner: str = ""
+    """Whose executor it is; empty where it is nobody's in particular."""
     session: SessionId | None = None
     sent_time: float | None = None
     report_deadline: float | None = None
@@ -174,6 +186,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     killed_at: float | None = None
     """When its box was reported empty after a kill."""
     validity: Validity = Validity.INIT
+    file_delete_state: Stage = Stage.INIT
+    """How far the deletion of its output files has come (T14, D1)."""
     credit: float = 0.0
     result: Result | None = None
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import msgspec
 
 from accord.core.ids import BatchId, Digest, TaskId, UserName
+from accord.core.judging import Judging
 from accord.core.limits import COMPILE_DEFAULTS, EXECUTE_DEFAULTS, Limits
-from accord.core.replica import Content, Replica
+from accord.core.replica import Content, Replica, Stage
 
 NEVER = 1e18
 """A time that does not come: the transition time of a task that waits for nothing."""
@@ -48,6 +49,54 @@ class Requires(msgspec.Struct, frozen=True, kw_only=True):
     """The lowest isolation level accepted; empty means the cluster's default."""
 
 
+class Default(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="default"):
+    """Equal verdict, exit, standard output and kept files, byte for byte."""
+
+
+class Exact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="exact"):
+    """Equal standard output, byte for byte; kept files do not count."""
+
+
+class Lines(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="lines"):
+    """Equal lines of standard output, but for blanks at their ends and empty lines at the end."""
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="tokens"):
+    """Equal words of standard output, however they are spaced."""
+
+
+class Numbers(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="numbers"):
+    """Words of standard output, of which numbers may differ: by ``abs``, or by ``rel`` times the
+    larger of the two.
+    """
+
+    abs: float = 0.0
+    rel: float = 0.0
+
+
+class Json(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="json"):
+    """Standard output as one JSON value: the order of keys and the spelling do not count."""
+
+
+class Files(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="files"):
+    """The kept files of these paths, byte for byte; standard output does not count."""
+
+    paths: tuple[str, ...]
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="program"):
+    """A user's program decides, in a judging run (see ``judging``)."""
+
+    execute: Step
+    compile: Step | None = None
+    source: Source | None = None
+    language: str | None = None
+
+
+Comparator = Default | Exact | Lines | Tokens | Numbers | Json | Files | Program
+"""When two results of a task agree; ``comparators`` says how it is decided."""
+
+
 class Redundancy(msgspec.Struct, frozen=True, kw_only=True):
     """How many runs, and when their results are one. BOINC's policy fields in our words."""
 
@@ -60,6 +109,12 @@ class Redundancy(msgspec.Struct, frozen=True, kw_only=True):
     delay_bound: float | None = None
     """Seconds from sending a replica to its report deadline; None: from the limits plus grace."""
     distinct: str = "executor"
+    """Replicas run on different executors, or those of different owners, or anywhere (none)."""
+    comparator: Comparator = Default()
+    homogeneous: str = "none"
+    """Replicas run on one kind of platform: none (any), os, or os+cpu."""
+    adaptive: bool = False
+    """Begin with one replica; the quorum is only called for where its executor is not trusted."""
 
 
 Scalar = str | int | float | bool
@@ -92,24 +147,18 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErrorMask(enum.IntFlag):
-    """Why a task has no result. The first five values are BOINC's."""
+    """Why a task has no result. The values up to 32 are BOINC's."""
 
     COULDNT_SEND = 1
     TOO_MANY_ERRORS = 2
     TOO_MANY_SUCCESSES = 4
     TOO_MANY_REPLICAS = 8
     CANCELLED = 16
+    NO_CANONICAL = 32
+    """Assimilation was due without a result and without another reason (A2)."""
     TOO_MANY_LOST = 64
     DEADLINE = 128
     BAD_INPUT = 256
-
-
-class Stage(enum.StrEnum):
-    """How far assimilation, or the deletion of files, has come."""
-
-    INIT = "init"
-    READY = "ready"
-    DONE = "done"
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +195,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested_at: float | None = None
     target_replicas: int = 1
     """Grows where results disagree (V6)."""
+    quorum: int | None = None
+    """The quorum that holds now, where it is not the policy's (S3); see ``quorum_of``."""
+    hr_class: str = ""
+    """The platform that it is committed to, where its replicas must be of one (S1, T8)."""
+    judging: Judging | None = None
+    """The judging run that validation waits for, or whose answer it goes by."""
     replicas: tuple[Replica, ...] = ()
 
     def replica(self, number: int) -> Replica | None:
@@ -165,6 +220,11 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     retry_of: TaskId | None = None
 
 
+def quorum_of(task: Task) -> int:
+    """How many results must be there before one can be the task's."""
+    return task.spec.redundancy.min_quorum if task.quorum is None else task.quorum
+
+
 def contents(task: Task) -> tuple[Content, ...]:
     """Every piece of content that the document refers to, spec and results."""
     found = list(spec_contents(task.spec))
@@ -180,12 +240,29 @@ def spec_contents(spec: Spec) -> tuple[Content, ...]:
     found += [spec.source.archive] if spec.source and spec.source.archive else []
     found += [spec.data] if spec.data else []
     found += [s.stdin for s in (spec.compile, spec.execute) if s and s.stdin]
-    return tuple(found)
+    comparator = spec.redundancy.comparator
+    return (
+        (*found, *_program_contents(comparator))
+        if isinstance(comparator, Program)
+        else tuple(found)
+    )
+
+
+def _program_contents(program: Program) -> list[Content]:
+    found = list(program.source.files.values()) if program.source else []
+    found += [program.source.archive] if program.source and program.source.archive else []
+    return found + [s.stdin for s in (program.compile, program.execute) if s and s.stdin]
 
 
 def blobs(task: Task) -> frozenset[Digest]:
-    """The digests of the blobs that must not be swept while this task stands."""
-    return frozenset(c.digest for c in contents(task) if c.inline is None)
+    """The digests of the blobs that must not be swept while this task stands: of all files that
+    are not deleted (D1).
+    """
+    found = [] if task.file_delete_state is Stage.DONE else list(spec_contents(task.spec))
+    for replica in task.replicas:
+        if replica.result and replica.file_delete_state is not Stage.DONE:
+            found += replica.result.contents()
+    return frozenset(c.digest for c in found if c.inline is None)
 
 
 __all__ = [
@@ -195,9 +272,17 @@ __all__ = [
     "INLINE_STREAM",
     "NEVER",
     "Assimilation",
+    "Comparator",
     "Content",
+    "Default",
     "ErrorMask",
+    "Exact",
+    "Files",
+    "Json",
+    "Lines",
     "NewTask",
+    "Numbers",
+    "Program",
     "Redundancy",
     "Requires",
     "Scalar",
@@ -206,6 +291,9 @@ __all__ = [
     "Stage",
     "Step",
     "Task",
+    "Tokens",
     "blobs",
     "contents",
+    "quorum_of",
+    "spec_contents",
 ]

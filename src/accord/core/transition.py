@@ -1,25 +1,26 @@
 """The transitioner: rules T1-T17 as small stages, each a function of the task as it is.
 
 A stage looks at what is, never at what happened, so that whoever finds a task half-way (after a
-crash, after a lost race) brings it to the same end. ``lifecycle.decide`` runs them, in their
-order, after every event. Each returns the very object that it was given where it has nothing to
-do.
+crash, after a lost race) brings it to the same end. Each returns the very object that it was given
+where it has nothing to do. ``transition`` is one pass of the rules, of any task in any state;
+``lifecycle.decide`` runs the same stages after every event, with validation between them.
 
-Not here because Accord has no such thing: T8 (platform commitment), T16 (dead in practice: after
-T2 no time that is waited for lies in the past). T1 and T14 are the retention of files.
+Retention (T1, T12, T14) lies in ``retention``. T17 is that a task is written whole, by
+compare-and-set on its version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from accord.core import retry
+from accord.core import retention, retry
 from accord.core.errors import Invalid
+from accord.core.judging import JudgingState
 from accord.core.policy import Policy
 from accord.core.replica import ErrorClass, Outcome, Replica, ReplicaState, Validity
-from accord.core.task import NEVER, ErrorMask, Redundancy, Stage, Task
+from accord.core.task import NEVER, ErrorMask, Numbers, Redundancy, Stage, Task, quorum_of
 from accord.core.view import done
 
 SAFETY_NET = 10 * 86400.0
@@ -33,6 +34,16 @@ _ERRORS = (Outcome.CLIENT_ERROR, Outcome.VALIDATE_ERROR)
 replace = msgspec.structs.replace
 
 
+def transition(task: Task, now: float, policy: Policy) -> Task:
+    """T1-T17: one pass over a task, whatever state it is in. Raises nothing."""
+    for stage in STAGES:
+        task = stage(task, now, policy)
+    return task
+
+
+# -- what the rules count ----------------------------------------------------------------
+
+
 class Tally(msgspec.Struct):
     """The counts that the rules speak of (T3, T4)."""
 
@@ -40,11 +51,12 @@ class Tally(msgspec.Struct):
     in_progress: int = 0
     successes: int = 0
     """Not invalid ones, whether or not anything has looked at them."""
-    fresh: int = 0
-    """Successes that nothing has looked at."""
     errors: int = 0
+    silent: int = 0
+    """Lost or killed: neither a success nor an error."""
+    over: int = 0
     total: int = 0
-    """All but those that were not needed: these were never run."""
+    """All but those that were handed back: these were never tried."""
     couldnt_send: int = 0
     bad_input: int = 0
     lost_on: set[str | None] = msgspec.field(default_factory=set)
@@ -55,6 +67,8 @@ def tally(replicas: Iterable[Replica]) -> Tally:
     """Count (T3, T4). A lost replica is no error: it counts by its executor."""
     counts = Tally()
     for replica in replicas:
+        if handed_back(replica):
+            continue
         counts.total += 1
         if replica.state is ReplicaState.UNSENT:
             counts.unsent += 1
@@ -67,18 +81,42 @@ def tally(replicas: Iterable[Replica]) -> Tally:
 
 def _tally_over(counts: Tally, replica: Replica) -> None:
     outcome = replica.outcome
+    counts.over += 1
     if outcome is Outcome.SUCCESS:
         counts.successes += replica.validity is not Validity.INVALID
-        counts.fresh += replica.validity is Validity.INIT
     elif outcome in _ERRORS:
         counts.errors += 1
         counts.bad_input += replica.error_class is ErrorClass.BAD_INPUT
-    elif outcome in _LOST and replica.started:
-        counts.lost_on.add(replica.executor)
-    elif outcome is Outcome.DIDNT_NEED:
-        counts.total -= 1
+    elif outcome in _LOST:
+        counts.silent += 1
+        if replica.started:
+            counts.lost_on.add(replica.executor)
+    elif outcome is Outcome.ABORTED:
+        counts.silent += 1
     elif outcome is Outcome.COULDNT_SEND:
         counts.couldnt_send += 1
+
+
+def is_fresh(replica: Replica) -> bool:
+    """T3: a success that nothing has looked at."""
+    return replica.outcome is Outcome.SUCCESS and replica.validity is Validity.INIT
+
+
+def handed_back(replica: Replica) -> bool:
+    """Whether it was sent and came back unstarted, or was not needed there after all."""
+    return replica.outcome is Outcome.DIDNT_NEED and replica.sent_time is not None
+
+
+def cancelling(task: Task) -> bool:
+    """Whether a user's cancellation is to be proved yet: every box must be seen empty (F2).
+
+    Then silence past a deadline proves nothing, and the end is not told before it is known.
+    """
+    asked = task.cancel_requested_at is not None and bool(task.error_mask & _CANCELLED)
+    return asked and not done(task)
+
+
+# -- what may be asked for ---------------------------------------------------------------
 
 
 def check_policy(policy: Redundancy) -> None:
@@ -98,6 +136,27 @@ def check_policy(policy: Redundancy) -> None:
             "redundancy.delay_bound must be a positive number of seconds.",
             field="redundancy.delay_bound",
         )
+    _check_choice("distinct", policy.distinct, DISTINCT)
+    _check_choice("homogeneous", policy.homogeneous, HOMOGENEOUS)
+    if isinstance(policy.comparator, Numbers):
+        _check_tolerance(policy.comparator)
+
+
+def _check_choice(field: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        known = ", ".join(choices)
+        raise Invalid(f"redundancy.{field} must be one of {known}.", field=f"redundancy.{field}")
+
+
+def _check_tolerance(comparator: Numbers) -> None:
+    for name in ("abs", "rel"):
+        if not 0 <= getattr(comparator, name) < NEVER:  # a NaN fails this too
+            field = f"redundancy.comparator.{name}"
+            raise Invalid(f"{field} must be a number that is not negative.", field=field)
+
+
+DISTINCT = ("executor", "owner", "none")
+HOMOGENEOUS = ("none", "os", "os+cpu")
 
 
 _COUNTS = (
@@ -133,10 +192,8 @@ def expire(task: Task, now: float, _policy: Policy) -> Task:
     Not while cancelling: a cancellation is proved by an empty box or a lost executor, and silence
     past a deadline is neither.
     """
-    if task.error_mask & _CANCELLED:
-        return task
     late = [r for r in task.replicas if _overdue(r, now)]
-    if not late:
+    if not late or cancelling(task):
         return task
     return replace_replicas(task, [replace(r, **_NO_REPLY, over_time=now) for r in late])
 
@@ -158,15 +215,21 @@ _NO_REPLY = {
 }
 
 
-def want_validation(task: Task, _now: float, _policy: Policy) -> Task:
-    """T5: something fresh and enough successes: the task wants validation.
-
-    A task that failed wants none: what arrives then is not checked (T10).
+def refuse_late(task: Task, _now: float, _policy: Policy) -> Task:
+    """T3: a success that comes when the canonical result's files are gone is too late. Its
+    executor is not to blame, as nothing is left to hold it against.
     """
-    if task.need_validate or task.error_mask:
+    if not retention.canonical_gone(task):
         return task
-    counts = tally(task.replicas)
-    if not counts.fresh or counts.successes < task.spec.redundancy.min_quorum:
+    late = [r for r in task.replicas if is_fresh(r)]
+    return _with_validity(task, late, Validity.TOO_LATE)
+
+
+def want_validation(task: Task, _now: float, _policy: Policy) -> Task:
+    """T5: something fresh and enough successes: the task wants validation."""
+    if task.need_validate or not any(map(is_fresh, task.replicas)):
+        return task
+    if tally(task.replicas).successes < quorum_of(task):
         return task
     return replace(task, need_validate=True)
 
@@ -175,14 +238,14 @@ def give_up(task: Task, now: float, _policy: Policy) -> Task:
     """T6, T7, T9 and the task's own deadline: end what can no longer come to a result.
 
     Passed over once there is a canonical result: a finished task cannot fail afterwards (Q1); and
-    once it has failed, so that the reason stays what it was.
+    once its end is told, so that the reason stays what it was.
     """
-    if task.error_mask or task.canonical is not None:
+    if task.canonical is not None or task.done_time is not None or cancelling(task):
         return task
     mask = failings(tally(task.replicas), task.spec.redundancy, task.target_replicas)
     if now >= own_deadline(task):
         mask |= ErrorMask.DEADLINE
-    return replace(task, error_mask=int(mask)) if mask else task
+    return replace(task, error_mask=int(task.error_mask | mask)) if mask else task
 
 
 def failings(counts: Tally, policy: Redundancy, target: int) -> int:
@@ -213,6 +276,64 @@ def own_deadline(task: Task) -> float:
     return NEVER if wished is None else task.add_time + wished
 
 
+def uncommit(task: Task, _now: float, _policy: Policy) -> Task:
+    """T8: where nothing but errors came of the platform that a task is committed to, another may
+    try. Passed over with a canonical result (Q1).
+    """
+    if not task.hr_class or task.canonical is not None:
+        return task
+    counts = tally(task.replicas)
+    hopeful = counts.successes or counts.in_progress or counts.silent
+    return task if hopeful or not counts.errors else replace(task, hr_class="")
+
+
+def wind_up(task: Task, now: float, _policy: Policy) -> Task:
+    """T10, V5, Q6: with a result or without hope of one, nothing more is sent.
+
+    Without hope, what was not checked will not be.
+    """
+    if not task.error_mask and task.canonical is None:
+        return task
+    task = drop_unsent(task, now)
+    if not task.error_mask:
+        return task
+    unchecked = [
+        r for r in task.replicas if r.outcome is Outcome.SUCCESS and r.validity in _UNCHECKED
+    ]
+    return _with_validity(task, unchecked, Validity.NO_CHECK)
+
+
+def drop_unsent(task: Task, now: float) -> Task:
+    """What was not sent is not needed any more."""
+    over = [
+        replace(r, state=ReplicaState.OVER, outcome=Outcome.DIDNT_NEED, over_time=now)
+        for r in task.replicas
+        if r.state is ReplicaState.UNSENT
+    ]
+    return replace_replicas(task, over)
+
+
+def conclude(task: Task, now: float, _policy: Policy) -> Task:
+    """T10, V5: the moment at which the status is final, and assimilation due where it failed.
+
+    A cancelled task is concluded when the last of its boxes is known to be empty, so that the
+    handler learns of what is, not of what was asked for.
+    """
+    if task.error_mask and not cancelling(task) and task.assimilate_state is Stage.INIT:
+        task = replace(task, assimilate_state=Stage.READY)
+    if task.done_time is not None or not done(task):
+        return task
+    return replace(task, done_time=now)
+
+
+def resume(task: Task, _now: float, _policy: Policy) -> Task:
+    """T13: an assimilation that its handler put off is due again once all replicas are in."""
+    put_off = task.canonical is not None and task.assimilate_state is Stage.INIT
+    if not put_off or not retention.judged(task):
+        return task
+    return replace(task, assimilate_state=Stage.READY)
+
+
 def create(task: Task, now: float, policy: Policy) -> Task:
     """T9, T11: make the replicas that are missing; after a fault they wait for their back-off.
 
@@ -228,10 +349,25 @@ def create(task: Task, now: float, policy: Policy) -> Task:
         return task
     delay = retry.back_off(retry.faults(task.replicas), policy)
     first = 1 + max((r.number for r in task.replicas), default=-1)
-    not_before = now + delay if delay else 0.0
-    made = [Replica(number=first + i, not_before=not_before) for i in range(need)]
-    kept = [r for r in task.replicas if r.outcome is not Outcome.DIDNT_NEED]
+    made = [
+        Replica(
+            number=first + i,
+            not_before=now + delay if delay else 0.0,
+            priority=bump(counts, policy),
+        )
+        for i in range(need)
+    ]
+    kept = [r for r in task.replicas if not handed_back(r)]
     return replace(task, replicas=(*kept, *made))
+
+
+def bump(counts: Tally, policy: Policy) -> int:
+    """T11: what is added to the priority of a replica that follows others."""
+    if counts.over and policy.priority_on_over:
+        return policy.priority_on_over
+    if counts.over and not counts.errors:
+        return policy.priority_on_over_except_error
+    return 0
 
 
 def wake(task: Task, now: float, _policy: Policy) -> Task:
@@ -241,72 +377,80 @@ def wake(task: Task, now: float, _policy: Policy) -> Task:
         for r in task.replicas
         if r.state is ReplicaState.UNSENT and 0 < r.not_before <= now
     ]
-    return replace_replicas(task, awake) if awake else task
-
-
-def wind_up(task: Task, now: float, _policy: Policy) -> Task:
-    """T10, V5, Q6: with a result or without hope of one, nothing more is sent.
-
-    Without hope, what was not checked will not be.
-    """
-    if not task.error_mask and task.canonical is None:
-        return task
-    changed = [
-        replace(r, state=ReplicaState.OVER, outcome=Outcome.DIDNT_NEED, over_time=now)
-        for r in task.replicas
-        if r.state is ReplicaState.UNSENT
-    ]
-    if task.error_mask:
-        changed += [
-            replace(r, validity=Validity.NO_CHECK)
-            for r in task.replicas
-            if r.outcome is Outcome.SUCCESS and r.validity in _UNCHECKED
-        ]
-    return replace_replicas(task, changed) if changed else task
-
-
-def conclude(task: Task, now: float, _policy: Policy) -> Task:
-    """T10, V5: the moment at which the status is final, and assimilation due.
-
-    A cancelled task is concluded when the last of its boxes is known to be empty, so that the
-    handler learns of what is, not of what was asked for.
-    """
-    if task.done_time is not None or not done(task):
-        return task
-    return replace(task, done_time=now, assimilate_state=Stage.READY)
+    return replace_replicas(task, awake)
 
 
 def schedule(task: Task, now: float, policy: Policy) -> Task:
     """T15: when the task is to be looked at next: the least of all times that it waits for.
 
-    An open task that waits for no time has the safety net. It counts from the last change, not
-    from each look, so that looking alone writes nothing.
+    An open task has the safety net besides.
     """
-    least = min(waits_for(task))
-    if task.done_time is None:
-        net = now + max(SAFETY_NET, 1.5 * delay_bound(task, policy))
-        if net < least:
-            least = task.transition_time if now < task.transition_time <= net else net
-    if task.transition_time == least:
-        return task
-    return replace(task, transition_time=least)
+    least = min(retention.waits_until(task, now, policy), *waits_for(task))
+    if cancelling(task) or not (task.error_mask or task.canonical is not None):
+        least = min(least, now + max(SAFETY_NET, 1.5 * delay_bound(task, policy)))
+    return task if task.transition_time == least else replace(task, transition_time=least)
 
 
 def waits_for(task: Task) -> list[float]:
-    """Every time at which something is to be looked at, and NEVER."""
+    """Every time at which something of a task is to be looked at, and NEVER."""
     times = [NEVER]
-    cancelling = task.error_mask & _CANCELLED
+    proving = cancelling(task)
     for replica in task.replicas:
         if replica.state is ReplicaState.UNSENT and replica.not_before:
             times.append(replica.not_before)
-        elif replica.state is ReplicaState.IN_PROGRESS and not cancelling:
+        elif replica.state is ReplicaState.IN_PROGRESS and not proving:
             times.append(replica.report_deadline or 0.0)
-    if task.done_time is None and not cancelling:
+    if not done(task) and not proving:
         times.append(own_deadline(task))
+    run = task.judging
+    if run is not None and run.state is JudgingState.IN_PROGRESS and not proving:
+        times.append(run.deadline or 0.0)
+    elif run is not None and run.state is JudgingState.UNSENT and run.not_before:
+        times.append(run.not_before)
     return times
+
+
+def catch_up(task: Task, now: float, _policy: Policy) -> Task:
+    """T16: a next look that lies in the past is put off by twice the delay, within a minute and a
+    day. Here as the rules have it; ``schedule`` never leaves such a time, since T2 has taken all
+    that lay before now.
+    """
+    late = now - task.transition_time
+    if late <= 0:
+        return task
+    return replace(task, transition_time=now + min(max(2 * late, 60.0), 86400.0))
+
+
+STAGES: tuple[Callable[[Task, float, Policy], Task], ...] = (
+    expire,
+    refuse_late,
+    want_validation,
+    give_up,
+    uncommit,
+    wind_up,
+    resume,
+    retention.delete,
+    create,
+    wake,
+    schedule,
+    catch_up,
+    conclude,
+)
+"""One pass, in BOINC's order. What is created is no part of T12, so it comes after T14; the moment
+of the end is noted last, as the rules know nothing of it.
+"""
+
+
+# -- pieces ------------------------------------------------------------------------------
+
+
+def _with_validity(task: Task, replicas: Sequence[Replica], validity: Validity) -> Task:
+    return replace_replicas(task, [replace(r, validity=validity) for r in replicas])
 
 
 def replace_replicas(task: Task, changed: Sequence[Replica]) -> Task:
     """The task with these replicas in the place of those of the same numbers."""
+    if not changed:
+        return task
     by_number = {r.number: r for r in changed}
     return replace(task, replicas=tuple(by_number.get(r.number, r) for r in task.replicas))

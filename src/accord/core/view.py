@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from accord.core.errors import InvalidTransition
+from accord.core.judging import JudgingState
 from accord.core.replica import Phase, Replica, ReplicaState, Result, StepResult, Verdict
 from accord.core.retry import FAULTS
 from accord.core.search import Summary
@@ -24,6 +25,7 @@ _FAILED: tuple[tuple[int, Reason], ...] = (
     (ErrorMask.TOO_MANY_ERRORS, Reason.TOO_MANY_ERRORS),
     (ErrorMask.TOO_MANY_SUCCESSES, Reason.NO_CONSENSUS),
     (ErrorMask.TOO_MANY_REPLICAS, Reason.TOO_MANY_REPLICAS),
+    (ErrorMask.NO_CANONICAL, Reason.NO_CONSENSUS),
     (ErrorMask.DEADLINE, Reason.DEADLINE),
 )
 """Where several hold at once, the first is told: what can be repaired before what merely ran out."""
@@ -53,7 +55,7 @@ def status_of(task: Task, phases: Mapping[int, Phase] | None = None) -> Status:
     if task.canonical is not None:
         return _status_of_result(_canonical(task))
     if task.error_mask & _CANCELLED:
-        return Status.CANCELLING if _running(task) else Status.CANCELLED
+        return Status.CANCELLING if _boxed(task) else Status.CANCELLED
     if task.error_mask:
         return Status.FAILED
     return _open_status(task, phases or {})
@@ -64,7 +66,7 @@ def done(task: Task) -> bool:
     if task.canonical is not None:
         return True
     if task.error_mask & _CANCELLED:
-        return not _running(task)
+        return not _boxed(task)
     return task.error_mask != 0
 
 
@@ -136,8 +138,10 @@ def _brief(parameters: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
     }
 
 
-def _running(task: Task) -> bool:
-    return any(r.state is ReplicaState.IN_PROGRESS for r in task.replicas)
+def _boxed(task: Task) -> bool:
+    """Whether something of it may be in a box: a replica, or a judging run."""
+    judged = task.judging is not None and task.judging.state is JudgingState.IN_PROGRESS
+    return judged or any(r.state is ReplicaState.IN_PROGRESS for r in task.replicas)
 
 
 def _canonical(task: Task) -> Replica:

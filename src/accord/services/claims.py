@@ -133,7 +133,7 @@ class Claims:
             for other in self._roster.all()
             if takes_work(other) and other.name != executor.name and self.fits(other, class_)
         ]
-        if not avoids(task, executor.name, others, now):
+        if not avoids(task, executor.name, others, now, executor.info.owner):
             return False
         passed[task.id] = class_
         return True
@@ -143,7 +143,7 @@ class Claims:
         decided: list[tuple[Task, int]] = []
         for task in chosen:
             number = _ready(task)
-            event = Claimed(number=number, executor=executor.name, session=executor.info.session)
+            event = _claimed(executor, number)
             after, _ = self._changes.decide(task, (event,), now)
             replica = after.replica(number)
             if replica is not None and replica.state is ReplicaState.IN_PROGRESS:
@@ -154,6 +154,18 @@ class Claims:
             for task, (_, number) in zip(stored, decided, strict=True)
             if task is not None
         ]
+
+
+def _claimed(executor: Executor, number: int) -> Claimed:
+    info = executor.info
+    return Claimed(
+        number=number,
+        executor=info.name,
+        session=info.session,
+        owner=info.owner,
+        os=info.os,
+        cpu=info.cpu,
+    )
 
 
 def assignment(task: Task, number: int, session: SessionId) -> Assignment:

@@ -10,7 +10,12 @@ from accord.core.assignment import (
     PATIENCE,
     RequirementClass,
     avoids,
+    barred,
     lacks,
+    may_judge,
+    misfit,
+    occupied,
+    repeats,
     requirement_class,
     satisfies,
     takes_work,
@@ -73,6 +78,101 @@ def test_never_two_replicas_on_one_executor_where_they_must_be_distinct(
     task = a_task(replicas=(there, a_replica(1)), distinct=distinct)
     assert avoids(task, E1, [], NOW) is avoided
     assert not avoids(task, E2, [E1], NOW)
+
+
+# -- owners and platforms --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("distinct", "executor", "owner", "there_already"),
+    [
+        ("owner", "e2", "ann", True),
+        ("owner", "e2", "bob", False),
+        ("owner", "e1", "bob", True),
+        ("owner", "e2", "", False),
+        ("executor", "e2", "ann", False),
+        ("none", "e1", "ann", False),
+    ],
+)
+def test_where_owners_must_differ_one_owner_has_one_replica(
+    distinct: str, executor: str, owner: str, there_already: bool
+) -> None:
+    """Who names no owner is alone: only the executor itself counts then."""
+    task = a_task(replicas=(sent(0, owner="ann"), a_replica(1)), distinct=distinct)
+    assert occupied(task, ExecutorName(executor), owner) is there_already
+    assert avoids(task, ExecutorName(executor), [], NOW, owner) is there_already
+
+
+def test_two_without_an_owner_are_not_of_one_owner() -> None:
+    task = a_task(replicas=(sent(0), a_replica(1)), distinct="owner")
+    assert not occupied(task, E2, "")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CLIENT_ERROR, Outcome.NO_REPLY, Outcome.DIDNT_NEED])
+def test_what_came_to_nothing_there_does_not_keep_the_next_away(outcome: Outcome) -> None:
+    assert not occupied(a_task(replicas=(over(0, outcome), a_replica(1))), E1)
+
+
+def test_a_second_result_from_where_one_came_repeats_it() -> None:
+    task = a_task(replicas=(over(0, Outcome.SUCCESS), sent(1), sent(2, executor=E2)))
+    assert repeats(task, task.replicas[1])
+    assert not repeats(task, task.replicas[2])
+    assert not repeats(task, task.replicas[0])
+
+
+def test_who_made_a_result_does_not_judge() -> None:
+    mine = over_on_e1(0, Outcome.SUCCESS, owner="ann")
+    by_owner = a_task(replicas=(mine,), distinct="owner")
+    assert not may_judge(by_owner, E2, "ann")
+    assert may_judge(by_owner, E2, "bob")
+    by_executor = a_task(replicas=(mine,))
+    assert not may_judge(by_executor, E1, "")
+    assert may_judge(by_executor, E2, "ann")
+    assert may_judge(a_task(replicas=(mine,), distinct="none"), E1, "ann")
+    lost = a_task(replicas=(over(0, Outcome.NO_REPLY),))
+    assert may_judge(lost, E1)
+
+
+LINUX, WINDOWS = "Debian GNU/Linux 12, Linux 6.1, x86_64", "Windows"
+INTEL, AMD = "Intel(R) Xeon(R) CPU", "AMD EPYC 7B13"
+
+
+@pytest.mark.parametrize(
+    ("homogeneous", "committed", "os", "cpu", "why"),
+    [
+        ("none", "", LINUX, "", ""),
+        ("os", "", LINUX, "?", ""),
+        ("os", "debian gnu/linux 12", LINUX, "?", ""),
+        ("os", "debian gnu/linux 12", WINDOWS, INTEL, "committed to debian"),
+        ("os", "", "", INTEL, "not known"),
+        ("os+cpu", "", LINUX, "?", "not known"),
+        ("os+cpu", "debian gnu/linux 12/intel", LINUX, INTEL, ""),
+        ("os+cpu", "debian gnu/linux 12/intel", LINUX, AMD, "committed to debian"),
+    ],
+)
+def test_s1_a_homogeneous_task_runs_on_one_kind_of_platform(
+    homogeneous: str, committed: str, os: str, cpu: str, why: str
+) -> None:
+    task = a_task(homogeneous=homogeneous, hr_class=committed)
+    found = misfit(task, os, cpu)
+    assert why in found
+    assert bool(found) is bool(why)
+
+
+def test_a_committed_task_waits_in_the_class_of_its_platform() -> None:
+    committed = requirement_class(a_task(homogeneous="os", hr_class="debian gnu/linux 12"))
+    assert satisfies(an_executor(os=LINUX, cpu=AMD), committed, WEAKEST)
+    assert lacks(an_executor(os=WINDOWS), committed, WEAKEST) == ["platform debian gnu/linux 12"]
+    finer = requirement_class(a_task(homogeneous="os+cpu", hr_class="debian gnu/linux 12/amd"))
+    assert satisfies(an_executor(os=LINUX, cpu=AMD), finer, WEAKEST)
+    assert not satisfies(an_executor(os=LINUX, cpu=INTEL), finer, WEAKEST)
+
+
+def test_who_is_barred_from_a_task_is_told_why() -> None:
+    task = a_task(replicas=(over(0, Outcome.SUCCESS), a_replica(1)), homogeneous="os")
+    assert "another replica" in barred(task, an_executor("e1", os=LINUX))
+    assert "not known" in barred(task, an_executor("e2", os=""))
+    assert barred(task, an_executor("e2", os=LINUX)) == ""
 
 
 def needs(**spec: Any) -> RequirementClass:

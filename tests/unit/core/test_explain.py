@@ -9,6 +9,7 @@ import pytest
 from accord.core.executor import ExecutorState, Isolation
 from accord.core.explain import Surroundings, explain
 from accord.core.ids import ExecutorName
+from accord.core.judging import Judging, JudgingState
 from accord.core.limits import Limits
 from accord.core.replica import Outcome, Phase, Validity, Verdict
 from accord.core.status import Status
@@ -23,6 +24,7 @@ from tests.builders import (
     a_step,
     a_step_result,
     a_task,
+    a_task_of,
     an_executor,
     over,
     sent,
@@ -144,6 +146,34 @@ def test_a_task_that_runs_again_tells_what_failed_before() -> None:
 def test_results_that_are_compared_are_counted() -> None:
     task = a_task(replicas=(over(0), over(1)), need_validate=True, min_quorum=2, target_replicas=2)
     assert told(task) == "2 results of 2 are compared."
+
+
+def judged(**run: Any) -> str:
+    judging = Judging(candidates=(0, 1), **run)
+    return told(
+        a_task(replicas=(over(0), over(1)), need_validate=True, min_quorum=2, judging=judging)
+    )
+
+
+def test_a_task_that_waits_for_a_judging_run_tells_where_that_is() -> None:
+    assert judged() == (
+        "2 results of 2 are compared. A judging run is to tell which agree, on an executor that"
+        " made none of them; it waits to be sent."
+    )
+    out = judged(state=JudgingState.IN_PROGRESS, executor="e9")
+    assert out == "2 results of 2 are compared. A judging run on e9 tells which agree."
+    again = judged(message="The disk is full.", attempts=1, not_before=NOW + 2)
+    assert again == (
+        "2 results of 2 are compared. The last run came to nothing: The disk is full."
+        " The next judging run is in 2 s."
+    )
+
+
+def test_results_that_are_there_are_told_while_others_are_waited_for() -> None:
+    one = told(a_task_of("S=a U"))
+    assert one.startswith("1 result of 2 is in. Waiting to be sent.")
+    two = told(a_task_of("SC=a SC=b U", target_replicas=3))
+    assert two.startswith("2 results of 3 are in, too few of which agree. Waiting to be sent.")
 
 
 def test_a_task_that_is_being_cancelled_tells_who_has_to_answer() -> None:

@@ -10,6 +10,7 @@ import pytest
 from accord.core.errors import Invalid, InvalidTransition
 from accord.core.ids import ExecutorName, SessionId
 from accord.core.invariants import check_invariants
+from accord.core.judging import Judging
 from accord.core.lifecycle import (
     CancelRequested,
     Claimed,
@@ -636,7 +637,8 @@ def test_v1_a_straggler_is_held_against_the_canonical_result(stdout: bytes, vali
         ({"replicas": ()}, "can still end it"),
         ({"replicas": (a_replica(1), a_replica(0))}, "must rise"),
         ({"replicas": (a_replica(outcome=Outcome.SUCCESS),)}, "exactly when it is over"),
-        ({"replicas": (over(result=None),)}, "exactly when it succeeded"),
+        ({"replicas": (over(result=None),)}, "yet has no result"),
+        ({"replicas": (over(0, Outcome.CLIENT_ERROR, result=a_result()),)}, "did not succeed"),
         ({"replicas": (a_replica(executor=E1),)}, "yet on an executor"),
         ({"replicas": (sent(session=None),)}, "yet not assigned"),
         ({"replicas": (sent(killed_at=NOW),)}, "yet is not over"),
@@ -651,6 +653,28 @@ def test_v1_a_straggler_is_held_against_the_canonical_result(stdout: bytes, vali
         ),
         ({"replicas": (sent(),), "transition_time": NOW + 101}, "too late"),
         ({"transition_time": NEVER}, "never be looked at"),
+        ({"need_validate": True}, "which nothing will do"),
+        ({"judging": Judging()}, "nothing waits for"),
+        (
+            {"need_validate": True, "judging": Judging(executor=E1)},
+            "exactly while in progress or answered",
+        ),
+        ({"file_delete_state": Stage.READY}, "in the same write"),
+        ({"file_delete_state": Stage.DONE}, "before the task is assimilated"),
+        (
+            {
+                "replicas": (over(validity=Validity.VALID),),
+                "canonical": 0,
+                "done_time": NOW,
+                "assimilate_state": Stage.DONE,
+                "file_delete_state": Stage.DONE,
+            },
+            "canonical files go with the inputs",
+        ),
+        (
+            {"replicas": (over(0), over(1), a_replica(2)), "min_quorum": 2, "target_replicas": 3},
+            "two results are of one executor",
+        ),
     ],
 )
 def test_what_must_hold_of_every_task_is_checked(changes: dict[str, Any], words: str) -> None:
