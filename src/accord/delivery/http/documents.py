@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from pydantic import BaseModel
 
 from accord.core.executor import Executor
@@ -346,7 +347,7 @@ def spec_out(spec: Spec) -> dict[str, Any]:
         "data": _told(spec.data),
         "outputs": list(spec.outputs),
         "requires": _plain(spec.requires),
-        "redundancy": _plain(spec.redundancy),
+        "redundancy": msgspec.to_builtins(spec.redundancy),
         "deadline": spec.deadline,
         "assimilate": _plain(spec.assimilate),
     }
