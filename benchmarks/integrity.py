@@ -400,7 +400,8 @@ class Simulation:
         self.take_idle(name)
         self.records[name] = reliability.after_sent(self.records[name], self.now)
         if 1 < quorum < self.scheme.quorum:
-            job.task = alter(job.task, quorum=quorum, target_replicas=quorum)
+            target = max(quorum, job.task.target_replicas)  # disagreement may have raised it
+            job.task = alter(job.task, quorum=quorum, target_replicas=target)
             self.tick(job)
         answer = worker.answer(job.question, self.now)
         if answer is None:
