@@ -151,3 +151,18 @@ def test_a_replica_may_be_named(site: Site, files: str) -> None:
     assert site.get(f"{files}/stdout?replica=0").data == DATA
     assert site.get(f"{files}/stdout?replica=1").status_code == 404
     assert site.get(f"{files}/stdout?replica=-1").status_code == 422
+
+
+def test_a_task_whose_files_were_deleted_by_their_age_still_reads(site: Site, files: str) -> None:
+    site.judicator._blobs.sweep([], 1e12, 0)  # as once nothing names them any more
+    home = files.removesuffix("/files")
+    answer = site.get(home)
+    assert answer.status_code == 200, answer.text
+    task = answer.json or {}
+    assert (task["status"], task["stdout"], task["stdout_truncated"]) == ("success", "", True)
+    assert site.get(home.replace("/api/v1", "")).status_code == 200
+    assert "event: done" in site.get(f"{home}/events").text
+    gone = site.get(f"{files}/stdout")
+    assert gone.status_code == 404
+    assert "deleted" in (gone.json or {})["detail"]
+    assert site.get(f"{files}/stdin").status_code == 200

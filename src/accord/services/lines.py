@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from accord.core.errors import NotFound
 from accord.core.ids import place
 from accord.core.replica import Content, Result
 from accord.core.task import Task
@@ -64,7 +65,10 @@ def _stdout(result: Result | None, blobs: Blobs) -> tuple[str, bool]:
     step = result.execute if result else None
     if step is None:
         return "", False
-    data = b"".join(read(step.stdout, blobs, STDOUT))
+    try:
+        data = b"".join(read(step.stdout, blobs, STDOUT))
+    except NotFound:  # deleted by its age: the line goes without it
+        data = b""
     cut = step.stdout.size > len(data) or step.stdout_truncated
     return data.decode("utf-8", "ignore" if cut else "replace"), cut
 

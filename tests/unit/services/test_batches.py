@@ -647,3 +647,16 @@ def test_the_explanation_tells_of_an_assimilator_that_does_not_take_it(world: Wo
     assert "assimilator notes" in world.judicator.explain(task.id)
     world.pass_time(3, machine)
     assert "assimilator" not in world.judicator.explain(task.id)
+
+
+def test_results_whose_files_were_deleted_by_their_age_still_read(world: World) -> None:
+    batch = world.judicator.create_batch(a_sweep(2))
+    long = a_result(b"x" * 20_000)
+    work_off(world, world.machine(), end=long)
+    line = json.loads(world.judicator.results(batch.id, "", 10).lines[0])
+    assert len(line["stdout"]) == 20_000
+    world.blobs.sweep([], 1e12, 0)  # as once nothing names them any more
+    lines = [json.loads(found) for found in world.judicator.results(batch.id, "", 10).lines]
+    assert [(found["status"], found["stdout"], found["stdout_truncated"]) for found in lines] == [
+        ("success", "", True)
+    ] * 2

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 from pydantic import BaseModel
 
+from accord.core.errors import NotFound
 from accord.core.executor import Executor
 from accord.core.ids import Digest, place
 from accord.core.replica import Content, Replica, Result, StepResult
@@ -183,15 +184,34 @@ def iso(time: float | None) -> str | None:
 
 
 def read_content(judicator: Judicator, content: Content, start: int, size: int) -> bytes:
-    """At most ``size`` (and 1 MiB) bytes of some content from ``start``. Raises NotFound."""
+    """At most ``size`` (and 1 MiB) bytes of some content from ``start``. Raises NotFound where its
+    file was deleted.
+    """
     if content.inline is not None:
         return content.inline[start : start + size]
-    return judicator.read_blob(content.digest, start, size)
+    try:
+        return judicator.read_blob(content.digest, start, size)
+    except NotFound as error:
+        raise NotFound(
+            "This file was deleted: files of a finished task are kept for a while only "
+            "(policy.delete_delay). What became of the task can still be read.",
+            digest=content.digest,
+        ) from error
+
+
+def beginning_of(judicator: Judicator, content: Content, size: int) -> bytes:
+    """The first ``size`` (and 1 MiB) bytes of some content; none where its file was deleted: what
+    shows a task shows it without.
+    """
+    try:
+        return read_content(judicator, content, 0, size)
+    except NotFound:
+        return b""
 
 
 def text_of(judicator: Judicator, content: Content) -> tuple[str, bool]:
     """The beginning of some content as text, and whether it was cut."""
-    data = read_content(judicator, content, 0, SHOWN_TEXT)
+    data = beginning_of(judicator, content, SHOWN_TEXT)
     cut = content.size > len(data)
     return (_whole(data) if cut else data).decode("utf-8", "replace"), cut
 

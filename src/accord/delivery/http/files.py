@@ -218,7 +218,7 @@ def send(piece: Piece) -> Response:
     """Answer with a file: whole, a range of it, or "not modified"."""
     try:
         response = _sent(piece)
-    except RequestedRangeNotSatisfiable:
+    except (RequestedRangeNotSatisfiable, NotFound):
         if piece.close:
             piece.close()
         raise
@@ -232,6 +232,8 @@ def _sent(piece: Piece) -> Response:
         return Response(status=304, headers={"ETag": f'"{piece.tag}"'})
     bounds = _range(piece)
     start, end = bounds or (0, piece.size)
+    if start < end:
+        piece.read(start, 1)  # what is gone is told before the answer has begun
     body = pieces(piece.read, start, end - start)
     response = Response(body, 206 if bounds else 200, content_type=piece.media)
     if bounds:

@@ -17,7 +17,7 @@ from accord.core.replica import Content
 from accord.core.task import Task
 from accord.core.view import shown_replica
 from accord.delivery.http.context import gateway
-from accord.delivery.http.documents import read_content
+from accord.delivery.http.documents import beginning_of, read_content
 from accord.delivery.http.files import Piece, send
 from accord.delivery.http.tasks import read
 
@@ -80,7 +80,7 @@ def _kept(task: Task) -> Mapping[str, Content]:
 def _media(content: Content) -> str | None:
     if content.size > LARGEST:
         return None
-    return media_of(read_content(gateway().judicator, content, 0, _HEAD))
+    return media_of(beginning_of(gateway().judicator, content, _HEAD))
 
 
 @blueprint.get("/tasks/<task_id>/pictures/<path:name>")
