@@ -9,6 +9,7 @@ threads beside them: the feed of the store, ``leadership`` with its ``duties``, 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -264,24 +265,22 @@ class Judicator:
             self._feed.close()
             self._feed = None  # what was missed meanwhile is made up for by waking everybody
             raise
-        for notice in notices:
-            self._pass_on(notice)
-        if any(notice.batch is not None for notice in notices):
-            self.batch_duties.kick()
+        self._pass_on(notices)
         return 0.0
 
-    def _pass_on(self, notice: Notice) -> None:
-        if notice.batch is not None:
-            self._watchers.wake((notice.batch,))
-        elif notice.task is None:
+    def _pass_on(self, notices: Sequence[Notice]) -> None:
+        """Tell whom it concerns, each once: a commit may have written hundreds of tasks."""
+        batches = [notice.batch for notice in notices if notice.batch is not None]
+        tasks = [notice.task for notice in notices if notice.task is not None]
+        if any(notice.task is None and notice.batch is None for notice in notices):
             self._wake_all()
-        if notice.task is None:
-            return
-        self._watchers.wake((notice.task,))
-        if notice.ready is not None:
-            self._polls.offer(notice.ready)
-        if notice.held_by:
-            self._polls.look(notice.held_by)
+        self._watchers.wake([*batches, *tasks])
+        ready = Counter(notice.ready for notice in notices if notice.ready is not None)
+        for class_, number in ready.items():
+            self._polls.offer(class_, number=number)
+        self._polls.look({name for notice in notices for name in notice.held_by})
+        if batches:
+            self.batch_duties.kick()
 
     def _wake_all(self) -> None:
         self._watchers.wake_all()

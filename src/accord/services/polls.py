@@ -114,10 +114,13 @@ class Polls:
 
     # -- others --------------------------------------------------------------------------
 
-    def offer(self, class_: str, tried: frozenset[ExecutorName] = frozenset()) -> None:
-        """There is one more replica of a class to send."""
+    def offer(
+        self, class_: str, tried: frozenset[ExecutorName] = frozenset(), number: int = 1
+    ) -> None:
+        """There are so many more replicas of a class to send."""
         with self._lock:
-            self._promise(class_, tried)
+            while number > 0 and self._promise(class_, tried):
+                number -= 1
 
     def offer_all(self) -> None:
         """There may be work of any class."""
@@ -156,13 +159,15 @@ class Polls:
 
     # -- under the lock ------------------------------------------------------------------
 
-    def _promise(self, class_: str, tried: frozenset[ExecutorName]) -> None:
+    def _promise(self, class_: str, tried: frozenset[ExecutorName]) -> bool:
+        """Promise one to a poll that has room; whether there is such a poll."""
         for poll in self._held.values():
             free = len(poll.promised) < poll.vacant and poll.error is None
             if free and poll.executor not in tried and (class_ == ANY or poll.fits(class_)):
                 self._promise_to(poll, class_)
                 poll.tried |= tried
-                return
+                return True
+        return False
 
     def _promise_to(self, poll: Poll, class_: str) -> None:
         poll.promised.append(class_)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -213,7 +214,7 @@ def _portions(rows: Sequence[Values]) -> Iterator[Sequence[Values]]:
 
 
 def _flat(rows: Sequence[Values]) -> list[Any]:
-    return [value for row in rows for value in row]
+    return [*itertools.chain.from_iterable(rows)]
 
 
 def _places(rows: int, columns: int) -> str:
