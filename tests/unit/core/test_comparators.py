@@ -145,6 +145,7 @@ def test_what_a_program_printed_before_it_failed_counts_byte_for_byte_or_not_at_
         (Numbers(abs=0.5), b"1", b"1 1", False),
         (Numbers(abs=0.5), b"e 1", b"f 1", False),
         (Numbers(), b"1.0", b"1", True),
+        (Numbers(), b"1_0", b"10", False),
         (Numbers(), b"nan", b"NaN", True),
         (Numbers(abs=1.0), b"nan", b"0", False),
         (Numbers(rel=1.0), b"inf", b"1", False),
