@@ -219,7 +219,7 @@ class Cluster:
     def end_judging(self, host: Host, id_: TaskId, how: str) -> None:
         """A judging run ends; b and c are the same to it."""
         number, session = host.judgings.pop(id_)
-        who = {"number": number, "executor": host.name, "session": session}
+        who: dict[str, Any] = {"number": number, "executor": host.name, "session": session}
         if how == "hand back":
             host.spool.append(Message(id_, lifecycle.JudgingReturned(**who)))
         elif how == "answer":

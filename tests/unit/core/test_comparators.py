@@ -72,7 +72,7 @@ def test_kept_files_are_compared_by_content_not_order() -> None:
 
 # -- how it ended ------------------------------------------------------------------------
 
-EVERY = [
+EVERY: list[Comparator] = [
     Default(),
     Exact(),
     Lines(),
@@ -107,13 +107,13 @@ def test_two_that_fail_alike_agree(comparator: Comparator, failed: Result) -> No
 
 
 def test_how_much_got_out_before_a_limit_does_not_count() -> None:
-    slow = [
+    slow, later = (
         a_result(verdict=Verdict.TIME_LIMIT, execute=a_step_result(out, signal=signal))
         for out, signal in ((b"1 2", 9), (b"1 2 3", 24))
-    ]
-    assert all(agree(comparator, *slow) is True for comparator in EVERY)
+    )
+    assert all(agree(comparator, slow, later) is True for comparator in EVERY)
     in_compiler = a_result(verdict=Verdict.TIME_LIMIT, execute=None, compile=a_step_result())
-    assert agree(Default(), slow[0], in_compiler) is False
+    assert agree(Default(), slow, in_compiler) is False
 
 
 def test_what_a_program_printed_before_it_failed_counts_byte_for_byte_or_not_at_all() -> None:

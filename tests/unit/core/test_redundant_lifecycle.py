@@ -59,7 +59,7 @@ def two(codes: str, **changes: Any) -> Task:
 
 
 def by(number: int, executor: str, end: Any = None) -> Reported:
-    who = {"executor": ExecutorName(executor), "session": S1}
+    who: dict[str, Any] = {"executor": ExecutorName(executor), "session": S1}
     return Reported(number=number, **who, end=end or a_result(b"a"))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from accord.core import transition
+from accord.core import retention, transition
 from accord.core.policy import Policy
 from accord.core.replica import Outcome, Stage
 from accord.core.task import NEVER, ErrorMask, Task
@@ -185,17 +185,17 @@ def test_a_reason_stays_what_it_was_once_the_end_is_told() -> None:
 )
 def test_t12_what_is_judged_and_what_is_settled(codes: str, judged: bool, settled: bool) -> None:
     task = a_task_of(codes)
-    assert transition.retention.judged(task) is judged
-    assert transition.retention.settled(task, NOW) is settled
+    assert retention.judged(task) is judged
+    assert retention.settled(task, NOW) is settled
 
 
 def test_t12_a_lost_replica_with_time_left_is_judged_and_not_settled() -> None:
     task = a_task_of("SV N")
     early = transition.replace(task.replicas[1], report_deadline=NOW + 1)
     task = transition.replace_replicas(task, [early])
-    assert transition.retention.judged(task)
-    assert not transition.retention.settled(task, NOW)
-    assert transition.retention.settled(task, NOW + 1)
+    assert retention.judged(task)
+    assert not retention.settled(task, NOW)
+    assert retention.settled(task, NOW + 1)
 
 
 @pytest.mark.parametrize(("codes", "state"), [("SV SV", "ready"), ("SV SV P", "init")])

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from accord.core import judging, validation
+from accord.core.ids import ExecutorName, SessionId
 from accord.core.judging import Judgement, Judging, JudgingState
 from accord.core.policy import Policy
 from accord.core.replica import Replica, Stage, Verdict, content
 from accord.core.task import NEVER, ErrorMask, Files, Json, Numbers, Program, Task
+from accord.core.transition import replace_replicas
 from accord.core.validation import Reading
 from tests.builders import (
     NOW,
@@ -37,7 +39,7 @@ def validated(task: Task, comparison: Any = None) -> Task:
 def change(task: Task, number: int, **changes: Any) -> Task:
     replica = task.replica(number)
     assert replica is not None
-    return validation.replace_replicas(task, [validation.replace(replica, **changes)])
+    return replace_replicas(task, [validation.replace(replica, **changes)])
 
 
 class Table:
@@ -263,7 +265,7 @@ def test_what_core_cannot_tell_is_asked_of_a_judging_run_and_nothing_changes_unt
 def test_q3_results_stay_init_while_a_judging_run_is_out() -> None:
     task = validated(program("S=a S=b"))
     assert task.judging is not None
-    out = judging.sent(task.judging, "e9", "s1", NOW, POLICY)
+    out = judging.sent(task.judging, ExecutorName("e9"), SessionId("s1"), NOW, POLICY)
     task = validation.replace(task, judging=out)
     assert validated(task) is task
 

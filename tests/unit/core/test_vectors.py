@@ -250,7 +250,7 @@ def alone(codes: str = "U", **changes: Any) -> Task:
 
 
 def claim(task: Task, executor: str = "e0", number: int = 0, **about: Any) -> Decision:
-    who = {"executor": ExecutorName(executor), "session": SessionId("s1")}
+    who: dict[str, Any] = {"executor": ExecutorName(executor), "session": SessionId("s1")}
     return decide(task, Claimed(number=number, **who, **about), NOW, POLICY)
 
 
@@ -279,7 +279,7 @@ def test_s2_of_two_claims_the_later_is_refused() -> None:
 
 
 def test_s3_the_first_sending_commits_a_homogeneous_task_to_its_platform() -> None:
-    linux = {"os": "Linux", "cpu": "Intel(R) Xeon(R)"}
+    linux: dict[str, Any] = {"os": "Linux", "cpu": "Intel(R) Xeon(R)"}
     first = claim(a_task_of("U U", homogeneous="os+cpu"), **linux).task
     assert first.hr_class == "linux/intel"
     refused = claim(first, "e1", 1, os="Windows", cpu="Intel(R) Xeon(R)")
@@ -371,7 +371,7 @@ def test_a1_a_handler_that_defers_is_called_again_when_all_is_in() -> None:
     assert (later.assimilate_state, later.transition_time) == (Stage.INIT, NOW)
     waiting = decide(task, Deferred(), NOW, POLICY).task
     assert waiting.assimilate_state is Stage.INIT
-    who = {"executor": ExecutorName("e1"), "session": SessionId("s1")}
+    who: dict[str, Any] = {"executor": ExecutorName("e1"), "session": SessionId("s1")}
     last = Reported(number=1, **who, end=a_result())
     assert decide(waiting, last, NOW, POLICY).task.assimilate_state is Stage.READY
 
