@@ -46,6 +46,9 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """What the executor says of itself, for tasks that must run on one kind of platform."""
     trusted: bool = False
     """Whether a result of its own may stand alone, where the task's redundancy is adaptive."""
+    delay_bound: float | None = None
+    """Seconds to the report deadline where that is to come sooner than the task has it: for
+    retries that go to reliable executors (``reliability.reduced_delay_bound``)."""
 
 
 class Reported(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -327,6 +330,9 @@ def _claimed(task: Task, event: Claimed, now: float, policy: Policy) -> Task | s
     why = _may_not_run(task, event, now)
     if why:
         return why
+    bound = transition.delay_bound(task, policy)
+    if event.delay_bound is not None:
+        bound = min(bound, event.delay_bound)
     sent = replace(
         replica,
         state=ReplicaState.IN_PROGRESS,
@@ -335,7 +341,7 @@ def _claimed(task: Task, event: Claimed, now: float, policy: Policy) -> Task | s
         owner=event.owner,
         session=event.session,
         sent_time=now,
-        report_deadline=now + transition.delay_bound(task, policy),
+        report_deadline=now + bound,
     )
     return transition.replace_replicas(_committed(task, event, now), [sent])
 

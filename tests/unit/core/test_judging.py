@@ -8,6 +8,7 @@ import pytest
 
 from accord.core import lifecycle
 from accord.core.ids import ExecutorName, SessionId
+from accord.core.index import index_of
 from accord.core.judging import Judgement, Judging, JudgingState
 from accord.core.lifecycle import (
     CancelRequested,
@@ -101,6 +102,12 @@ def test_where_replicas_need_not_be_apart_anybody_may_judge() -> None:
     task = waiting(distinct="none")
     own = JudgingClaimed(executor=ExecutorName("e0"), session=S1)
     assert run_of(after(task, own)).executor == "e0"
+
+
+def test_the_store_finds_the_executor_that_has_it() -> None:
+    assert index_of(waiting()).held_by == ()
+    assert index_of(out()).held_by == (E9,)
+    assert index_of(after(out(), judged((0, 1)))).held_by == ()
 
 
 def test_of_two_claims_the_later_is_refused() -> None:

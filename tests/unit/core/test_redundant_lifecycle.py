@@ -134,6 +134,15 @@ def test_f4_a_lost_replica_has_no_time_left() -> None:
     assert task.replicas[0].report_deadline == NOW
 
 
+@pytest.mark.parametrize(("wished", "due"), [(None, 100), (50.0, 50), (500.0, 100)])
+def test_s1_a_retry_on_a_reliable_executor_may_be_due_sooner(
+    wished: float | None, due: float
+) -> None:
+    name = ExecutorName("e0")
+    task = after(two("U U"), Claimed(number=0, executor=name, session=S1, delay_bound=wished))
+    assert task.replicas[0].report_deadline == NOW + due
+
+
 # -- adaptive redundancy ---------------------------------------------------------------------
 
 

@@ -52,6 +52,7 @@ def test_t2_silence_is_no_proof_while_a_users_cancellation_is_to_be_proved() -> 
     asked = a_task_of("", replicas=codes, error_mask=16, cancel_requested_at=NOW - 5)
     assert spelled_all(passed(asked)) == "P"
     assert passed(asked).assimilate_state is Stage.INIT
+    assert passed(asked).transition_time == NOW + 10 * DAYS  # nor is its deadline waited for
     bare = a_task_of("", replicas=codes, error_mask=16)
     assert spelled_all(passed(bare)) == "N"
     assert passed(bare).assimilate_state is Stage.READY

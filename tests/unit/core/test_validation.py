@@ -156,6 +156,11 @@ def test_v3_what_all_replicas_fail_to_write_alike_is_their_result() -> None:
     assert spelled_all(validated(wanted("S=a S=b", comparator=missing))) == "SV SV"
 
 
+def test_v3_what_cannot_be_read_is_an_error_though_another_is_like_it() -> None:
+    task = wanted("S=[1 S=[1 S=[1]", comparator=Json())
+    assert spelled_all(validated(task)) == "VE VE SC"
+
+
 def test_v3_a_file_that_one_did_not_keep_is_a_validate_error() -> None:
     kept = over(1, executor="e1", result=a_result(kept={"out": content(b"1")}))
     task = wanted("S", comparator=Files(paths=("out",)))
@@ -288,6 +293,24 @@ def test_what_a_judging_run_cannot_read_is_a_validate_error() -> None:
     task = validated(program("S=a S=b S=c"))
     after = validated(answered(task, (0, 2), unreadable=(1,)))
     assert spelled_all(after) == "SV VE SV"
+
+
+def test_what_core_cannot_read_is_an_error_before_the_others_are_judged() -> None:
+    after = validated(program("S=a S! S=b"))
+    assert spelled_all(after) == "S VE S"
+    assert after.judging is not None
+    assert after.judging.candidates == (0, 2)
+
+
+def test_the_runs_of_a_task_are_bounded_whatever_was_answered_between() -> None:
+    task = validated(program("S=a S=b"))
+    assert task.judging is not None
+    once = judging.failed(task.judging, "lost", NOW, POLICY)
+    task = answered(validation.replace(task, judging=once), (0,), (1,))
+    late = validation.replace(task, replicas=(*task.replicas, a_coded_replica(2, "S=c")))
+    after = validated(late)
+    assert after.judging is not None
+    assert (after.judging.attempts, after.judging.pending) == (1, True)
 
 
 def test_what_a_judging_run_names_nowhere_is_alone() -> None:
