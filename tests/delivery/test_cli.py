@@ -6,8 +6,10 @@ import io
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,7 @@ from accord.cli.example_files import load_examples
 from accord.cli.failure import Failure
 from accord.cli.options import seconds, size
 from accord.cli.output import print_table
+from accord.cli.platform import free_ports
 from accord.cli.tasks import await_
 from accord.client import Client, Unauthenticated
 
@@ -255,3 +258,12 @@ def test_who_no_longer_waits_for_a_task_is_told_its_id(capsys):
     with pytest.raises(KeyboardInterrupt):
         await_(Interrupted("http://127.0.0.1"), "01X")
     assert "accord cancel 01X" in capsys.readouterr().err
+
+
+def test_free_ports_are_those_that_connections_are_not_given():
+    first, second = free_ports(2)
+    handed_out = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert second == first + 1
+    assert second < handed_out
+    with socket.create_server(("127.0.0.1", first)), socket.create_server(("127.0.0.1", second)):
+        pass
