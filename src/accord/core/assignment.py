@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import msgspec
 
 from accord.core.executor import ISOLATION_LEVELS, Executor, ExecutorState
 from accord.core.ids import ExecutorName
+from accord.core.judging_spec import bare_spec
 from accord.core.limits import MIB
 from accord.core.replica import Outcome, Replica, ReplicaState
 from accord.core.retry import FAULTS
-from accord.core.task import Task
+from accord.core.task import Spec, Task
 
 PATIENCE = 60.0
 """Seconds for which a task that failed somewhere waits for a better executor to have room."""
@@ -33,7 +34,13 @@ class RequirementClass(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes, rounded up to a power of two of at least 512 MiB."""
     isolation: str = ""
     platform: str = ""
-    """The homogeneous class that the task is committed to, if any (S1)."""
+    """The platform that the task is committed to; ``os`` or ``os+cpu`` where it will be to that
+    of the first executor, whichever, as long as it is known (S1).
+    """
+    executors: tuple[ExecutorName, ...] = ()
+    """Those that it must not go to: they have run it, and its runs must be apart (S2)."""
+    owners: tuple[str, ...] = ()
+    """Owners to whose executors it must not go."""
 
     @property
     def key(self) -> str:
@@ -53,8 +60,53 @@ def _spelled(needs: RequirementClass) -> str:
 
 
 def requirement_class(task: Task) -> RequirementClass:
-    """The class of a task."""
-    spec = task.spec
+    """The class of a task's next replica. It names those who cannot be sent it, so that they find
+    what is behind it in the queue without walking over it.
+    """
+    wished = task.spec.redundancy.homogeneous
+    needs = _needs(task.spec, task.hr_class or ("" if wished == "none" else wished))
+    return _apart(needs, task, occupying) if len(task.replicas) > 1 else needs
+
+
+def judging_class(task: Task) -> RequirementClass:
+    """The class of a task's judging run."""
+    return _apart(_needs(bare_spec(task), ""), task, lambda r: r.result is not None)
+
+
+def next_class(task: Task) -> RequirementClass | None:
+    """The class of what can be sent of the task at once: its judging run before a replica, as
+    that may make the replica needless. None where nothing can.
+    """
+    if task.judging is not None and task.judging.sendable:
+        return judging_class(task)
+    if any(r.state is ReplicaState.UNSENT and not r.not_before for r in task.replicas):
+        return requirement_class(task)
+    return None
+
+
+def waits_since(task: Task) -> float:
+    """Since when what can be sent of the task has been waiting for somebody to take it (T6)."""
+    if task.judging is not None and task.judging.sendable:
+        return task.judging.since
+    moments = (t for r in task.replicas for t in (r.sent_time, r.over_time) if t is not None)
+    return max(task.add_time, *moments, 0.0)
+
+
+def _apart(
+    needs: RequirementClass, task: Task, counts: Callable[[Replica], bool]
+) -> RequirementClass:
+    distinct = task.spec.redundancy.distinct
+    made = [r for r in task.replicas if counts(r) and r.executor] if distinct != "none" else []
+    if not made:
+        return needs
+    return msgspec.structs.replace(
+        needs,
+        executors=tuple(sorted({r.executor for r in made if r.executor})),
+        owners=tuple(sorted({r.owner for r in made if r.owner})) if distinct == "owner" else (),
+    )
+
+
+def _needs(spec: Spec, platform: str) -> RequirementClass:
     steps = [s for s in (spec.compile, spec.execute) if s]
     wanted = max([spec.requires.memory, *(s.limits.memory for s in steps)])
     memory = 512 * MIB
@@ -66,12 +118,12 @@ def requirement_class(task: Task) -> RequirementClass:
         cpus=spec.requires.cpus,
         memory=memory,
         isolation=spec.requires.isolation,
-        platform=task.hr_class,
+        platform=platform,
     )
 
 
 def lacks(executor: Executor, needs: RequirementClass, weakest: str) -> list[str]:
-    """What the executor lacks for that class, in words; empty where it satisfies it.
+    """What the executor lacks for that class, in words; empty where it has all.
 
     ``weakest`` is the cluster's lowest isolation level for tasks that name none.
     """
@@ -88,13 +140,18 @@ def lacks(executor: Executor, needs: RequirementClass, weakest: str) -> list[str
     if ISOLATION_LEVELS.index(info.isolation.level) < ISOLATION_LEVELS.index(level):
         missing.append(f"isolation {level}")
     if needs.platform and not _is_of(info.os, info.cpu, needs.platform):
-        missing.append(f"platform {needs.platform}")
+        missing.append(_PLATFORMS.get(needs.platform, f"platform {needs.platform}"))
     return missing
 
 
 def satisfies(executor: Executor, needs: RequirementClass, weakest: str) -> bool:
-    """Whether the executor could run tasks of that class."""
-    return not lacks(executor, needs, weakest)
+    """Whether the executor could be sent tasks of that class."""
+    return not kept_apart(executor, needs) and not lacks(executor, needs, weakest)
+
+
+def kept_apart(executor: Executor, needs: RequirementClass) -> bool:
+    """Whether it, or another of its owner's, has run the task already (S2)."""
+    return executor.name in needs.executors or executor.info.owner in needs.owners
 
 
 def takes_work(executor: Executor) -> bool:
@@ -139,8 +196,16 @@ _FAMILIES = (
 """Words of a CPU's name, and its family. Within one the same program rounds alike."""
 
 
+_PLATFORMS = {
+    "os": "a known operating system",
+    "os+cpu": "a known operating system and CPU family",
+}
+
+
 def _is_of(os: str, cpu: str, platform: str) -> bool:
-    return platform in (platform_of(os, cpu, kind) for kind in ("os", "os+cpu"))
+    if platform in _PLATFORMS:
+        return bool(platform_of(os, cpu, platform))
+    return platform in (platform_of(os, cpu, kind) for kind in _PLATFORMS)
 
 
 def misfit(task: Task, os: str, cpu: str) -> str:
@@ -184,22 +249,12 @@ def occupied(task: Task, executor: ExecutorName, owner: str = "") -> bool:
 
     One that runs there, or that succeeded there: a result can only be confirmed elsewhere.
     """
-    return any(
-        (r.state is ReplicaState.IN_PROGRESS or r.outcome is Outcome.SUCCESS)
-        and _same_side(task, r, executor, owner)
-        for r in task.replicas
-    )
+    return any(occupying(r) and _same_side(task, r, executor, owner) for r in task.replicas)
 
 
-def barred(task: Task, executor: Executor) -> str:
-    """Why the executor cannot be sent another replica of the task, whatever it offers; else empty.
-
-    A task that every known executor is barred from is as unsendable as one that none satisfies.
-    """
-    info = executor.info
-    if occupied(task, info.name, info.owner):
-        return "another replica of the task is on this executor"
-    return misfit(task, info.os, info.cpu)
+def occupying(replica: Replica) -> bool:
+    """Whether it keeps others away from its executor."""
+    return replica.state is ReplicaState.IN_PROGRESS or replica.outcome is Outcome.SUCCESS
 
 
 def repeats(task: Task, replica: Replica) -> bool:

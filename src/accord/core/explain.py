@@ -11,7 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from accord.core.assignment import avoids, lacks, requirement_class, satisfies, takes_work
+from accord.core.assignment import (
+    RequirementClass,
+    avoids,
+    judging_class,
+    kept_apart,
+    lacks,
+    requirement_class,
+    satisfies,
+    takes_work,
+    waits_since,
+)
 from accord.core.executor import Executor
 from accord.core.ids import ExecutorName
 from accord.core.judging import JudgingState
@@ -72,7 +82,8 @@ def _membership(task: Task) -> str:
 
 
 def _pending(task: Task, around: Surroundings) -> str:
-    return f"{_so_far(task)}Waiting to be sent. {_sending(task, around)}"
+    sending = _sending(task, requirement_class(task), around)
+    return f"{_so_far(task)}Waiting to be sent. {sending}"
 
 
 def _so_far(task: Task) -> str:
@@ -94,7 +105,8 @@ def _retrying(task: Task, around: Surroundings) -> str:
     so_far = f"{_so_far(task)}{_last_fault(task)} {_allowance(task)}"
     if waiting is not None and waiting.not_before > around.now:
         return f"{so_far} The next attempt is in {span(waiting.not_before - around.now)}."
-    return f"{so_far} The next attempt waits to be sent. {_sending(task, around)}{_kept_from(task, around)}"
+    sending = _sending(task, requirement_class(task), around)
+    return f"{so_far} The next attempt waits to be sent. {sending}{_kept_from(task, around)}"
 
 
 def _kept_from(task: Task, around: Surroundings) -> str:
@@ -106,21 +118,33 @@ def _kept_from(task: Task, around: Surroundings) -> str:
     return f" Others are tried before {' and '.join(kept)}." if kept else ""
 
 
-def _sending(task: Task, around: Surroundings) -> str:
-    """Who could take it, and when its turn comes."""
+def _sending(task: Task, needs: RequirementClass, around: Surroundings) -> str:
+    """Who could take what needs that, and when its turn comes."""
     if not around.executors:
         return f"No executor is known to this cluster: start one.{_unsendable_in(task, around)}"
-    needs = requirement_class(task)
     missing = {e.name: lacks(e, needs, around.weakest) for e in around.executors}
-    matching = [e for e in around.executors if not missing[e.name]]
-    if not matching:
+    able = [e for e in around.executors if not missing[e.name]]
+    if not able:
         why = _why_none(around.executors, missing)
         return f"{why}{_unsendable_in(task, around)}"
+    matching = [e for e in able if not kept_apart(e, needs)]
+    if not matching:
+        return f"{_why_apart(task, able)}{_unsendable_in(task, around)}"
     online = [e for e in matching if takes_work(e)]
     if not online:
         states = ", ".join(f"{e.name} is {e.state}" for e in matching)
         return f"No executor that could run it takes work: {states}."
     return f"{_of(len(online), around)} and {_queue(around.position)}"
+
+
+def _why_apart(task: Task, able: Sequence[Executor]) -> str:
+    """Of all who could run it, each has, and its runs are to confirm each other."""
+    whose = "of different owners" if task.spec.redundancy.distinct == "owner" else "different ones"
+    names = ", ".join(e.name for e in able)
+    return (
+        f"Every executor that could take it has run it already ({names}), and its runs are to be"
+        f" on {whose}: start another executor, or submit it with redundancy.distinct none."
+    )
 
 
 def _of(matching: int, around: Surroundings) -> str:
@@ -163,7 +187,7 @@ def _there_are(what: str, executors: Sequence[Executor]) -> str:
 
 
 def _unsendable_in(task: Task, around: Surroundings) -> str:
-    left = task.add_time + around.policy.unsendable_after - around.now
+    left = waits_since(task) + around.policy.unsendable_after - around.now
     if left <= 0:
         return " The task is about to fail as unsendable."
     return f" Unless one comes, the task fails as unsendable in {span(left)}."
@@ -173,7 +197,17 @@ def _running(task: Task, around: Surroundings) -> str:
     parts = [_one_run(r, around) for r in task.replicas if r.state is ReplicaState.IN_PROGRESS]
     before = faults(task.replicas)
     after = f" {_last_fault(task)}" if before else ""
-    return f"{' '.join(parts)}{after}"
+    return f"{' '.join(parts)}{_others(task, around)}{after}"
+
+
+def _others(task: Task, around: Surroundings) -> str:
+    """The replicas that are still to be sent while others run."""
+    waiting = [r for r in task.replicas if r.state is ReplicaState.UNSENT and not r.not_before]
+    if not waiting:
+        return ""
+    verb = "waits" if len(waiting) == 1 else "wait"
+    sending = _sending(task, requirement_class(task), around)
+    return f" {_count(len(waiting), 'more replica')} {verb} to be sent. {sending}"
 
 
 _DOING = {
@@ -213,10 +247,11 @@ def _judging(task: Task, around: Surroundings) -> str:
         return f" A judging run on {run.executor} tells which agree.{before}"
     if run.not_before > around.now:
         return f"{before} The next judging run is in {span(run.not_before - around.now)}."
-    return (
-        f"{before} A judging run is to tell which agree, on an executor that made none of them;"
-        " it waits to be sent."
+    apart = (
+        "" if task.spec.redundancy.distinct == "none" else " on an executor that made none of them"
     )
+    sending = _sending(task, judging_class(task), around)
+    return f"{before} A judging run{apart} is to tell which agree; it waits to be sent. {sending}"
 
 
 def _cancelling(task: Task, _around: Surroundings) -> str:
@@ -235,7 +270,16 @@ def _ended(task: Task, _around: Surroundings) -> str:
     replica = shown_replica(task)
     if replica is None or replica.result is None:
         return "The task has ended."
-    return _ran(task, replica.result, str(replica.executor))
+    return _ran(task, replica.result, str(replica.executor)) + _agreement(task)
+
+
+def _agreement(task: Task) -> str:
+    """How many results there are of the task, and how many of them agree with the one shown."""
+    results = [r for r in task.replicas if r.result is not None]
+    if len(results) < 2 and quorum_of(task) < 2:  # one result agrees with nobody
+        return ""
+    valid = sum(r.validity is Validity.VALID for r in results)
+    return f" {valid} of {_count(len(results), 'result')} {'agrees' if valid == 1 else 'agree'}."
 
 
 def _ran(task: Task, result: Result, where: str) -> str:

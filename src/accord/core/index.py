@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from accord.core.assignment import requirement_class
+from accord.core.assignment import next_class
 from accord.core.ids import BatchId, ExecutorName
 from accord.core.judging import JudgingState
 from accord.core.replica import ReplicaState
@@ -18,7 +18,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
     """Derived from the document at every write."""
 
     ready: str | None
-    """The requirement class, where a replica can be sent at once; else None."""
+    """The requirement class of what can be sent at once, a judging run or a replica; else None."""
     held_by: tuple[ExecutorName, ...]
     """Executors with a replica or a judging run in progress."""
     transition_time: float
@@ -31,13 +31,13 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
 
 def index_of(task: Task) -> Index:
     """The index of a task."""
-    ready = any(r.state is ReplicaState.UNSENT and not r.not_before for r in task.replicas)
+    ready = next_class(task)
     held = {r.executor for r in task.replicas if r.state is ReplicaState.IN_PROGRESS and r.executor}
     if task.judging and task.judging.state is JudgingState.IN_PROGRESS and task.judging.executor:
         held.add(task.judging.executor)
     summary = summary_of(task)
     return Index(
-        ready=requirement_class(task).key if ready else None,
+        ready=ready.key if ready else None,
         held_by=tuple(sorted(held)),
         transition_time=task.transition_time,
         assimilate=task.assimilate_state is Stage.READY,

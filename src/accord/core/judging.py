@@ -9,8 +9,10 @@ is out ``need_validate`` stays set and no result changes (V3, and the fix Q3).
       ↑            │
       └── lost, failed ──→ over (given up, after Policy.judging_attempts)
 
-What runs in the box is the comparator's own program (``task.Program``), or else the built-in one,
-which applies ``comparators.agree`` to the contents of the files, however large.
+What runs in the box is the comparator's own program (``task.Program``), or else the built-in one
+(``texts``); ``judging_spec`` makes of it what an executor is sent. Among the runs of a task a judging
+run goes by a negative number, so that executors need to know nothing more of it: -1 is the first
+sending, -2 the second.
 """
 
 from __future__ import annotations
@@ -73,6 +75,21 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True):
     def pending(self) -> bool:
         """Whether an answer is still to be had."""
         return self.state is not JudgingState.OVER
+
+    @property
+    def sendable(self) -> bool:
+        """Whether it may be sent at once, no back-off holding it."""
+        return self.state is JudgingState.UNSENT and not self.not_before
+
+
+def run_number(run: Judging) -> int:
+    """The number of its sending among the runs of its task: -1, -2, …"""
+    return -run.number
+
+
+def is_judging(number: int) -> bool:
+    """Whether a run of that number is a judging run."""
+    return number < 0
 
 
 def asked(former: Judging | None, candidates: tuple[int, ...], now: float) -> Judging:

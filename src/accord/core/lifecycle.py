@@ -771,8 +771,7 @@ def _ready(replica: Replica | None) -> bool:
 
 
 def _judging_ready(task: Task) -> bool:
-    run = task.judging
-    return run is not None and run.state is JudgingState.UNSENT and not run.not_before
+    return task.judging is not None and task.judging.sendable
 
 
 def _stopped_judging(before: Task, after: Task, event: Event) -> list[Effect]:

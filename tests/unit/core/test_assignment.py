@@ -4,28 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from accord.core.assignment import (
     PATIENCE,
     RequirementClass,
     avoids,
-    barred,
+    judging_class,
     lacks,
     may_judge,
     misfit,
+    next_class,
     occupied,
     repeats,
     requirement_class,
     satisfies,
     takes_work,
+    waits_since,
 )
 from accord.core.executor import ExecutorState, Isolation
 from accord.core.ids import ExecutorName
+from accord.core.judging import Judging
 from accord.core.limits import MIB, Limits
 from accord.core.replica import Outcome, Replica
 from accord.core.task import Requires
-from tests.builders import NOW, a_compile_step, a_replica, a_spec, a_step, a_task, an_executor, sent
+from tests.builders import (
+    NOW,
+    a_compile_step,
+    a_replica,
+    a_result,
+    a_spec,
+    a_step,
+    a_task,
+    an_executor,
+    sent,
+)
 from tests.builders import over as over_on_e1
 
 WEAKEST = "bwrap+poll"
@@ -168,11 +182,56 @@ def test_a_committed_task_waits_in_the_class_of_its_platform() -> None:
     assert not satisfies(an_executor(os=LINUX, cpu=INTEL), finer, WEAKEST)
 
 
-def test_who_is_barred_from_a_task_is_told_why() -> None:
-    task = a_task(replicas=(over(0, Outcome.SUCCESS), a_replica(1)), homogeneous="os")
-    assert "another replica" in barred(task, an_executor("e1", os=LINUX))
-    assert "not known" in barred(task, an_executor("e2", os=""))
-    assert barred(task, an_executor("e2", os=LINUX)) == ""
+def test_a_homogeneous_task_waits_for_an_executor_whose_platform_is_known() -> None:
+    needs = requirement_class(a_task(homogeneous="os+cpu"))
+    assert satisfies(an_executor(os=LINUX, cpu=AMD), needs, WEAKEST)
+    assert lacks(an_executor(os=LINUX, cpu=""), needs, WEAKEST) == [
+        "a known operating system and CPU family"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("distinct", "name", "owner", "may"),
+    [
+        ("executor", "e1", "", False),
+        ("executor", "e2", "lab", True),
+        ("owner", "e1", "", False),
+        ("owner", "e2", "lab", False),
+        ("owner", "e2", "", True),
+        ("none", "e1", "lab", True),
+    ],
+)
+@pytest.mark.parametrize("of", [requirement_class, judging_class])
+def test_the_class_names_those_who_must_not_run_it_again(
+    of: Any, distinct: str, name: str, owner: str, may: bool
+) -> None:
+    made = over_on_e1(0, Outcome.SUCCESS, executor=E1, owner="lab", result=a_result())
+    task = a_task(replicas=(made, a_replica(1)), distinct=distinct)
+    assert satisfies(an_executor(name, owner=owner), of(task), WEAKEST) is may
+
+
+def test_who_runs_it_may_judge_nothing_of_it_later_but_who_only_lost_it_may() -> None:
+    task = a_task(replicas=(sent(0, executor=E1), over(1, Outcome.NO_REPLY, E2), a_replica(2)))
+    assert requirement_class(task).executors == (E1,)
+    assert judging_class(task).executors == ()
+
+
+def test_a_judging_run_goes_before_a_replica() -> None:
+    waiting = a_task(replicas=(over(0, Outcome.SUCCESS), a_replica(1)))
+    assert next_class(waiting) == requirement_class(waiting)
+    judging = msgspec.structs.replace(waiting, judging=Judging(candidates=(0,), since=NOW))
+    assert next_class(judging) == judging_class(judging)
+    held = msgspec.structs.replace(judging, judging=Judging(candidates=(0,), not_before=NOW + 1))
+    assert next_class(held) == requirement_class(held)
+    assert next_class(a_task(replicas=(a_replica(0, not_before=NOW + 5),))) is None
+
+
+def test_what_waits_does_so_since_its_task_last_moved() -> None:
+    late = over_on_e1(0, Outcome.SUCCESS, sent_time=NOW + 5, over_time=NOW + 9)
+    assert waits_since(a_task(replicas=(a_replica(0),))) == NOW
+    assert waits_since(a_task(replicas=(late, a_replica(1)))) == NOW + 9
+    asked = a_task(replicas=(late,), judging=Judging(candidates=(0,), since=NOW + 7))
+    assert waits_since(asked) == NOW + 7
 
 
 def needs(**spec: Any) -> RequirementClass:

@@ -7,8 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from accord.core.comparators import PARSE_MOST, agree, groups, unreadable
-from accord.core.judging import Judgement
+from accord.core.comparators import PARSE_MOST, agree, unreadable
 from accord.core.replica import Result, Verdict, content
 from accord.core.task import (
     Comparator,
@@ -204,16 +203,6 @@ def test_what_core_does_not_read_only_a_judging_run_can_tell(
     assert agree(comparator, large, a_result(b"1 2")) is None
     assert agree(comparator, large, large) is True
     assert not unreadable(comparator, large)
-
-
-def test_the_built_in_judging_program_reads_everything() -> None:
-    results = {0: a_result(LARGE), 3: a_result(LARGE + b"\n"), 5: a_result(LARGE + b"2")}
-    assert groups(Tokens(), results).groups == ((0, 3), (5,))
-
-
-def test_the_built_in_judging_program_names_what_it_could_not_read() -> None:
-    results = {0: a_result(b"[1]"), 1: a_result(b"[1"), 2: a_result(b"[1.0]")}
-    assert groups(Json(), results) == Judgement(groups=((0, 2),), unreadable=(1,))
 
 
 @pytest.mark.parametrize(

@@ -157,8 +157,9 @@ def judged(**run: Any) -> str:
 
 def test_a_task_that_waits_for_a_judging_run_tells_where_that_is() -> None:
     assert judged() == (
-        "2 results of 2 are compared. A judging run is to tell which agree, on an executor that"
-        " made none of them; it waits to be sent."
+        "2 results of 2 are compared. A judging run on an executor that made none of them is to"
+        " tell which agree; it waits to be sent. 1 of 2 online executors matches it, and it is the"
+        " next to get a free slot."
     )
     out = judged(state=JudgingState.IN_PROGRESS, executor="e9")
     assert out == "2 results of 2 are compared. A judging run on e9 tells which agree."
@@ -174,6 +175,28 @@ def test_results_that_are_there_are_told_while_others_are_waited_for() -> None:
     assert one.startswith("1 result of 2 is in. Waiting to be sent.")
     two = told(a_task_of("SC=a SC=b U", target_replicas=3))
     assert two.startswith("2 results of 3 are in, too few of which agree. Waiting to be sent.")
+
+
+def test_where_all_executors_have_run_it_another_is_asked_for() -> None:
+    task = a_task_of("S=a U")
+    alone = told(task, executors=(an_executor("e0"),))
+    assert (
+        "Every executor that could take it has run it already (e0), and its runs are to be on"
+        " different ones: start another executor, or submit it with redundancy.distinct none."
+        " Unless one comes, the task fails as unsendable in"
+    ) in alone
+    assert "is the next to get" in told(task, executors=(an_executor("e0"), an_executor("e5")))
+
+
+def test_a_replica_that_waits_while_another_runs_is_told() -> None:
+    text = told(a_task_of("P U"), executors=(an_executor("e0"),))
+    assert "Sent to run on e0" in text
+    assert "1 more replica waits to be sent. Every executor that could take it has run it" in text
+
+
+def test_how_many_results_agree_is_told_at_the_end() -> None:
+    ended = a_task_of("SV=a SV=a SI=b", canonical=0, target_replicas=3, done_time=NOW)
+    assert told(ended).endswith(" 2 of 3 results agree.")
 
 
 def test_a_task_that_is_being_cancelled_tells_who_has_to_answer() -> None:
