@@ -15,7 +15,7 @@ import msgspec
 
 from accord.core import ids
 from accord.core.batch import NewBatch
-from accord.core.errors import Invalid, NotFound, NotYet
+from accord.core.errors import Invalid, NotFound
 from accord.core.executor import ISOLATION_LEVELS
 from accord.core.languages import preset
 from accord.core.limits import EXECUTE_DEFAULTS, Limits, resolve
@@ -154,12 +154,6 @@ def _check_spec(spec: Spec, caps: Limits) -> None:
 
 def _check_redundancy(policy: Redundancy) -> None:
     """The fields among themselves are the core's to check (rule C1)."""
-    for field in ("min_quorum", "target_replicas"):
-        if getattr(policy, field) > 1:
-            raise NotYet(
-                f"This version of Accord runs each task once: redundancy.{field} must be 1.",
-                field=f"redundancy.{field}",
-            )
     known = ", ".join(_DISTINCT)
     _require(policy.distinct in _DISTINCT, "redundancy.distinct", f"must be one of {known}")
     if policy.delay_bound is not None:

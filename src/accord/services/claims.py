@@ -8,22 +8,27 @@ executors do not race for the head of the queue.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Sequence
+from importlib import resources
 
 import msgspec
 
+from accord.core import texts
 from accord.core.assignment import (
     RequirementClass,
     avoids,
-    requirement_class,
+    next_class,
     satisfies,
     takes_work,
 )
 from accord.core.executor import Executor
 from accord.core.ids import ExecutorName, SessionId, TaskId
-from accord.core.lifecycle import Claimed
-from accord.core.replica import ReplicaState
+from accord.core.judging import is_judging, run_number
+from accord.core.judging_spec import spec_of
+from accord.core.lifecycle import Claimed, JudgingClaimed
+from accord.core.replica import Content, ReplicaState, content
 from accord.core.task import Task
 from accord.ports.judicator import Assignment
 from accord.ports.store import Store
@@ -127,7 +132,10 @@ class Claims:
     def _avoids(
         self, task: Task, executor: Executor, now: float, passed: dict[TaskId, str]
     ) -> bool:
-        class_ = requirement_class(task).key
+        needs = next_class(task)
+        if needs is None or (task.judging is not None and task.judging.sendable):
+            return False
+        class_ = needs.key
         others = [
             other.name
             for other in self._roster.all()
@@ -142,18 +150,31 @@ class Claims:
         now = self._store.now()
         decided: list[tuple[Task, int]] = []
         for task in chosen:
-            number = _ready(task)
-            event = _claimed(executor, number)
-            after, _ = self._changes.decide(task, (event,), now)
-            replica = after.replica(number)
-            if replica is not None and replica.state is ReplicaState.IN_PROGRESS:
-                decided.append((after, number))
+            event = _claim_of(task, executor)
+            after, refused = self._changes.decide(task, (event,), now)
+            if not refused:
+                decided.append((after, _number_of(event, after)))
         stored = self._changes.apply([task for task, _ in decided])
         return [
             assignment(task, number, executor.info.session)
             for task, (_, number) in zip(stored, decided, strict=True)
             if task is not None
         ]
+
+
+def _claim_of(task: Task, executor: Executor) -> Claimed | JudgingClaimed:
+    """The claim of what can be sent of the task."""
+    info = executor.info
+    if task.judging is not None and task.judging.sendable:
+        return JudgingClaimed(executor=info.name, session=info.session, owner=info.owner)
+    return _claimed(executor, _ready(task))
+
+
+def _number_of(event: Claimed | JudgingClaimed, after: Task) -> int:
+    """The number of what was claimed, among the runs of its task."""
+    if isinstance(event, Claimed):
+        return event.number
+    return run_number(after.judging) if after.judging else 0
 
 
 def _claimed(executor: Executor, number: int) -> Claimed:
@@ -169,11 +190,21 @@ def _claimed(executor: Executor, number: int) -> Claimed:
 
 
 def assignment(task: Task, number: int, session: SessionId) -> Assignment:
-    """What the executor is sent: the task without the results of other replicas."""
+    """What the executor is sent: the task without the results of other replicas; of a judging
+    run, what is to be run in its stead.
+    """
     own = tuple(r for r in task.replicas if r.number == number)
-    return Assignment(
-        task=msgspec.structs.replace(task, replicas=own), number=number, session=session
-    )
+    sent = msgspec.structs.replace(task, replicas=own)
+    if is_judging(number) and task.judging is not None:
+        spec = spec_of(task, task.judging, built_in())
+        sent = msgspec.structs.replace(sent, spec=spec, judging=None)
+    return Assignment(task=sent, number=number, session=session)
+
+
+@functools.cache
+def built_in() -> Content:
+    """The built-in program of judging runs."""
+    return content(resources.files(texts.__package__).joinpath("texts.py").read_bytes())
 
 
 def _ready(task: Task) -> int:

@@ -16,8 +16,8 @@ from accord.core.assignment import takes_work
 from accord.core.errors import Superseded, UnknownSession
 from accord.core.executor import Executor
 from accord.core.ids import ExecutorName, SessionId
-from accord.core.lifecycle import Lost
-from accord.core.replica import Replica
+from accord.core.judging import is_judging
+from accord.core.lifecycle import Event, JudgingReturned, Lost
 from accord.core.task import Task
 from accord.ports.clock import Clock
 from accord.ports.judicator import Assignment, Orders, Report
@@ -149,18 +149,7 @@ class Reporting:
 
     def _give_back(self, won: Sequence[Assignment], line: Line) -> None:
         """The session was declared lost while it claimed: nobody will ever be sent these."""
-        events = {
-            a.task.id: (
-                Lost(
-                    executor=line.name,
-                    session=line.session,
-                    numbers=(a.number,),
-                    not_started=(a.number,),
-                ),
-            )
-            for a in won
-        }
-        self._changes.many(events)
+        self._changes.many({a.task.id: (_never_sent(a, line),) for a in won})
 
     def _told(self, orders: Orders, line: Line) -> Orders:
         """Note what is told, and when it was first."""
@@ -176,12 +165,19 @@ def _says_something(orders: Orders, line: Line, now: float) -> bool:
     return bool(orders.assign or orders.stored or fresh)
 
 
-def _bounded(again: Sequence[tuple[Task, Replica]], session: SessionId) -> tuple[Assignment, ...]:
+def _never_sent(assignment_: Assignment, line: Line) -> Event:
+    number = assignment_.number
+    if is_judging(number):
+        return JudgingReturned(number=-number, executor=line.name, session=line.session)
+    return Lost(executor=line.name, session=line.session, numbers=(number,), not_started=(number,))
+
+
+def _bounded(again: Sequence[tuple[Task, int]], session: SessionId) -> tuple[Assignment, ...]:
     """As many as one answer can carry; the rest is missed by the next poll again."""
     found: list[Assignment] = []
     room = ASSIGN_BYTES
-    for task, replica in again:
-        found.append(assignment(task, replica.number, session))
+    for task, number in again:
+        found.append(assignment(task, number, session))
         room -= task_bytes(found[-1].task)
         if room <= 0:
             break

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from accord import logs
 from accord.core.errors import Unavailable
 from accord.core.ids import ExecutorName, TaskId
-from accord.core.lifecycle import Event, HandedBack, Killed, Reported
+from accord.core.judging import is_judging
+from accord.core.judging_spec import answer_of
+from accord.core.lifecycle import Event, HandedBack, Judged, JudgingReturned, Killed, Reported
 from accord.core.replica import ErrorClass, Failure, Result
 from accord.ports.judicator import Finished, Held, Report
 from accord.ports.store import Chunk, Running, Store
@@ -109,15 +111,27 @@ def _key(chunk: Chunk) -> Key:
 
 def _event(executor: ExecutorName, finished: Finished) -> Event:
     number, session = finished.number, finished.session
+    if is_judging(number):
+        return _judging_event(executor, finished)
     if finished.end is not None:
         return Reported(number=number, executor=executor, session=session, end=finished.end)
     if finished.killed:
         return Killed(number=number, executor=executor, session=session, started=finished.started)
     if not finished.started:
         return HandedBack(number=number, executor=executor, session=session)
-    end = Failure(
-        error_class=ErrorClass.INTERNAL_FAIL,
-        message="The executor reported the end of a run without a result.",
-        started=True,
-    )
-    return Reported(number=number, executor=executor, session=session, end=end)
+    return Reported(number=number, executor=executor, session=session, end=_WITHOUT_RESULT)
+
+
+def _judging_event(executor: ExecutorName, finished: Finished) -> Event:
+    number, session = -finished.number, finished.session
+    if finished.end is None and (finished.killed or not finished.started):
+        return JudgingReturned(number=number, executor=executor, session=session)
+    end = answer_of(finished.end or _WITHOUT_RESULT)
+    return Judged(number=number, executor=executor, session=session, end=end)
+
+
+_WITHOUT_RESULT = Failure(
+    error_class=ErrorClass.INTERNAL_FAIL,
+    message="The executor reported the end of a run without a result.",
+    started=True,
+)

@@ -19,6 +19,7 @@ from accord import logs
 from accord.config import SandboxSettings
 from accord.core.errors import Corrupt, Invalid, NotFound, SandboxError
 from accord.core.ids import Digest
+from accord.core.judging import is_judging
 from accord.core.replica import (
     EMPTY,
     Content,
@@ -142,7 +143,8 @@ class Run:
                 return Result(verdict=verdict, compile=compiled)
         if self._spec.data is not None:
             box.unpack(self._chunks(self._spec.data), "data")
-        executed, verdict = self._step(box, self._spec.execute, Phase.RUNNING, "")
+        phase = Phase.JUDGING if is_judging(self._assignment.number) else Phase.RUNNING
+        executed, verdict = self._step(box, self._spec.execute, phase, "")
         kept, dropped = self._collect(box)
         return Result(
             verdict=verdict,

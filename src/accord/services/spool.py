@@ -208,8 +208,8 @@ def chunks_of(path: Path, size: int) -> Iterator[bytes]:
 
 def _stem(key: Key) -> str:
     checked = task_id(key[0])
-    if checked is None or key[1] < 0:
-        raise Invalid(f"{key[0]!r} replica {key[1]} is no replica of a task.", field="task")
+    if checked is None:
+        raise Invalid(f"{key[0]!r} is no id of a task.", field="task")
     return f"{checked}.{key[1]}"
 
 

@@ -22,7 +22,6 @@ from accord.core.errors import (
     NameTaken,
     NotDone,
     NotFound,
-    NotYet,
     Superseded,
     TooLarge,
     UnknownSession,
@@ -59,6 +58,7 @@ from accord.testing.judicator_parts import (
     a_step,
     names,
 )
+from accord.testing.redundancy_suite import RedundancySuite
 
 
 class _Adding:
@@ -161,13 +161,6 @@ class _Adding:
             judicator.add([a_new(**changes)])
         assert refused.value.fields["field"] == field
         assert judicator.counts() == {}
-
-    @pytest.mark.parametrize("field", ["min_quorum", "target_replicas"])
-    def test_redundancy_beyond_one_is_not_there_yet(self, judicator: Judicator, field: str) -> None:
-        wished: dict[str, Any] = {"target_replicas": 2, field: 2}
-        policy = Redundancy(**wished)
-        with pytest.raises(NotYet):
-            judicator.add([a_new(redundancy=policy)])
 
     def test_a_language_that_no_executor_has_is_taken_and_explained(
         self, judicator: Judicator
@@ -971,6 +964,7 @@ class _Tokens:
 
 class JudicatorSuite(
     BatchSuite,
+    RedundancySuite,
     _Adding,
     _Listing,
     _Working,

@@ -8,6 +8,7 @@ from accord import logs
 from accord.core.errors import AccordError, UnknownSession
 from accord.core.executor import Executor, ExecutorState
 from accord.core.ids import ExecutorName
+from accord.core.judging import JudgingState
 from accord.core.lease import Lease, lost
 from accord.core.lifecycle import Lost
 from accord.core.replica import ReplicaState
@@ -88,13 +89,15 @@ class Expire:
 
 
 def _lost_there(task: Task, name: ExecutorName) -> Lost:
-    """The replicas that were seen there, and no later one: it may come back at any moment."""
+    """The runs that were seen there, and no later one: it may come back at any moment."""
     numbers = tuple(
         r.number
         for r in task.replicas
         if r.executor == name and r.state is ReplicaState.IN_PROGRESS
     )
-    return Lost(executor=name, numbers=numbers)
+    run = task.judging
+    judging = run is not None and run.executor == name and run.state is JudgingState.IN_PROGRESS
+    return Lost(executor=name, numbers=numbers, judging=judging)
 
 
 class _StillThere(AccordError):

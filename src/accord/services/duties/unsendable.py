@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accord.core.assignment import RequirementClass, satisfies
+from accord.core.assignment import RequirementClass, satisfies, waits_since
 from accord.core.executor import Executor, ExecutorState
 from accord.core.ids import TaskId
 from accord.core.lifecycle import Unsendable as Event
@@ -17,7 +17,8 @@ ROUNDS = 10
 
 
 class Unsendable:
-    """Fails what has waited for ``Policy.unsendable_after`` without an executor that could run it.
+    """Fails what has waited for ``Policy.unsendable_after`` without an executor that could run it;
+    a judging run for which nobody comes is done without.
 
     An executor counts as able while it is not lost, and, lost, for that long after its last
     report: a task must not fail because the only machine for it is being restarted.
@@ -41,7 +42,7 @@ class Unsendable:
         able = [executor for executor in self._roster.refresh() if _counts(executor, before)]
         orphaned = [c for c in self._store.waiting_classes() if not self._anyone(able, c)]
         old = self._waiting_since(orphaned, before) if orphaned else []
-        changed = self._changes.many_of(old, {task.id: (Event(),) for task in old})
+        changed = self._changes.many_of(old, {task.id: (_event(task),) for task in old})
         return sum(c.task is not None and not c.refused for c in changed.values())
 
     def _anyone(self, able: list[Executor], class_: str) -> bool:
@@ -55,11 +56,15 @@ class Unsendable:
         seen: list[TaskId] = []
         for _ in range(ROUNDS):
             found = self._store.claimable(classes, BATCH, seen)
-            old = [task for task in found if task.add_time <= before]
+            old = [task for task in found if waits_since(task) <= before]
             if old or len(found) < BATCH:
                 return old
             seen += [task.id for task in found]
         return []
+
+
+def _event(task: Task) -> Event:
+    return Event(judging=task.judging is not None and task.judging.sendable)
 
 
 def _counts(executor: Executor, before: float) -> bool:
