@@ -21,6 +21,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """A task that no known executor can take fails as unsendable after this long."""
     delete_delay: float = 30 * 86400.0
     """From the last result of a finished task to the deletion of its files (T14)."""
+    purge_after: float = 0.0
+    """From the end of a task to the removal of all that is known of it, once its files are
+    deleted (D2); 0: never. Tasks of a batch stay as long as their batch.
+    """
     priority_on_over: int = 0
     """Added to the priority of a replica that follows another which is over; 0: nothing (T11)."""
     priority_on_over_except_error: int = 0

@@ -50,6 +50,7 @@ from accord.services.duties.batches import alive
 from accord.services.duties.duty import Duties, Duty
 from accord.services.duties.expire import Expire
 from accord.services.duties.finish import Finish
+from accord.services.duties.purge import Purge
 from accord.services.duties.recount import Recount
 from accord.services.duties.sweep_blobs import SweepBlobs
 from accord.services.duties.transition import Transition
@@ -164,6 +165,7 @@ class Judicator:
                 Assimilate(store, blobs, self._changes, handlers),
                 Finish(store, blobs, self._adding, settings.finish_bytes),
                 Recount(store),
+                Purge(store, policy),
             ],
             store,
             clock,

@@ -50,7 +50,8 @@ def test_the_program_names_what_it_cannot_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("comparator", COMPARATORS, ids=lambda c: type(c).__name__)
 @given(one=TEXTS, other=TEXTS)
 def test_it_says_what_core_says(comparator: Comparator, one: bytes, other: bytes) -> None:
-    _, _, type_, options = program_of(comparator).execute.command
+    command = program_of(comparator).execute.command
+    type_, options = command[2], command[3]
     found = texts.judged(type_, json.loads(options), {0: one, 1: other})
     both_readable = not found["unreadable"]
     expected = agree(comparator, a_result(one), a_result(other))

@@ -9,9 +9,12 @@ import msgspec
 import pytest
 
 from accord.adapters.memory.store import MemoryStore
-from accord.core.errors import Unavailable, UnknownSession
+from accord.core.batch import BatchSource, NewBatch
+from accord.core.errors import NotFound, Unavailable, UnknownSession
 from accord.core.executor import Executor, ExecutorState, Isolation
+from accord.core.ids import TaskId, UserName
 from accord.core.lifecycle import submitted
+from accord.core.policy import Policy
 from accord.core.replica import ErrorClass, Failure, Outcome, ReplicaState
 from accord.core.search import Query
 from accord.core.status import Reason, Status
@@ -20,6 +23,8 @@ from accord.core.view import reason_of
 from accord.ports.store import Chunk
 from accord.testing.judicator_parts import Machine, a_new, a_result, a_step
 from tests.unit.services.judicator_world import World
+
+ALICE = UserName("alice")
 
 
 @pytest.fixture
@@ -433,3 +438,45 @@ def test_a_late_end_of_what_never_began_is_kept_as_lost(world: World) -> None:
     world.pass_time(16)
     replica = world.judicator.get(task.id).task.replicas[0]
     assert (replica.state, replica.outcome) == (ReplicaState.OVER, Outcome.NO_REPLY)
+
+
+# -- removal -----------------------------------------------------------------------------
+
+
+def ended_long_ago(world: World, purge_after: float = 0.0) -> TaskId:
+    """A task that has ended, and whose files have been deleted since."""
+    world.policy = Policy(delete_delay=10.0, purge_after=purge_after)
+    world.new_judicator()
+    task, machine = world.add(), world.machine()
+    machine.finish(*machine.take())
+    world.pass_time(40, machine)
+    assert world.judicator.get(task.id).task.file_delete_state is Stage.DONE
+    return task.id
+
+
+def test_d2_a_task_is_removed_when_its_files_are_gone_and_it_is_old_enough(world: World) -> None:
+    old = ended_long_ago(world, purge_after=100.0)
+    waiting = world.add()
+    world.pass_time(30)
+    assert world.judicator.get(old)
+    world.pass_time(70)
+    with pytest.raises(NotFound):
+        world.judicator.get(old)
+    assert world.judicator.get(waiting.id)
+
+
+def test_d2_tasks_stay_for_ever_unless_the_administrator_says_otherwise(world: World) -> None:
+    old = ended_long_ago(world)
+    world.pass_time(200)
+    assert world.judicator.get(old)
+
+
+def test_d2_tasks_of_a_batch_stay_as_long_as_it_does(world: World) -> None:
+    world.policy = Policy(delete_delay=10.0, purge_after=20.0)
+    world.new_judicator()
+    batch = world.judicator.create_batch(NewBatch(user=ALICE, source=BatchSource.LIST))
+    world.judicator.extend_batch(batch.id, 0, [a_new()], True)
+    machine = world.machine()
+    machine.finish(*machine.take())
+    world.pass_time(120, machine)
+    assert world.judicator.batch(batch.id).counters.counts == {Status.SUCCESS: 1}

@@ -16,7 +16,7 @@ from accord.adapters.memory.store import MemoryStore
 from accord.core.errors import AccordError, Unavailable
 from accord.core.replica import ErrorClass, Failure, Outcome, Result, StepResult, Verdict, content
 from accord.core.status import Status
-from accord.core.task import Default, Numbers, Redundancy, Task, quorum_of
+from accord.core.task import Comparator, Default, Numbers, Redundancy, Task, quorum_of
 from accord.core.view import status_of
 from accord.ports.judicator import Assignment
 from accord.testing.judicator_parts import Machine, a_new
@@ -25,6 +25,7 @@ from tests.unit.services.judicator_world import World
 TRUTH = b"1.0 " * 2100
 """More than core reads by itself, so that what differs by blanks is for a judging run."""
 EXECUTORS = 6
+COMPARATORS: list[Comparator] = [Default(), Numbers(rel=1e-6)]
 
 
 class Dying(MemoryStore):
@@ -66,7 +67,7 @@ class Chaos:
             min_quorum=quorum,
             target_replicas=quorum + self.chance.choice([0, 0, 1]),
             distinct=self.chance.choice(["executor", "owner", "none"]),
-            comparator=self.chance.choice([Default(), Numbers(rel=1e-6)]),
+            comparator=self.chance.choice(COMPARATORS),
             adaptive=quorum > 1 and self.chance.random() < 0.2,
             max_error_replicas=20,
             max_total_replicas=40,
