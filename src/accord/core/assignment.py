@@ -65,7 +65,7 @@ def requirement_class(task: Task) -> RequirementClass:
     """
     wished = task.spec.redundancy.homogeneous
     needs = _needs(task.spec, task.hr_class or ("" if wished == "none" else wished))
-    return _apart(needs, task, occupying) if len(task.replicas) > 1 else needs
+    return _apart(needs, task, occupying) if len(task.replicas) > 1 or task.barred else needs
 
 
 def judging_class(task: Task) -> RequirementClass:
@@ -97,11 +97,11 @@ def _apart(
 ) -> RequirementClass:
     distinct = task.spec.redundancy.distinct
     made = [r for r in task.replicas if counts(r) and r.executor] if distinct != "none" else []
-    if not made:
+    if not made and not task.barred:
         return needs
     return msgspec.structs.replace(
         needs,
-        executors=tuple(sorted({r.executor for r in made if r.executor})),
+        executors=tuple(sorted({*task.barred, *(r.executor for r in made if r.executor)})),
         owners=tuple(sorted({r.owner for r in made if r.owner})) if distinct == "owner" else (),
     )
 
@@ -245,11 +245,13 @@ def avoids(
 
 def occupied(task: Task, executor: ExecutorName, owner: str = "") -> bool:
     """Whether the executor has a replica of the task already, where they must be distinct; or its
-    owner, where owners must be.
+    owner, where owners must be; or is barred from it.
 
     One that runs there, or that succeeded there: a result can only be confirmed elsewhere.
     """
-    return any(occupying(r) and _same_side(task, r, executor, owner) for r in task.replicas)
+    return executor in task.barred or any(
+        occupying(r) and _same_side(task, r, executor, owner) for r in task.replicas
+    )
 
 
 def occupying(replica: Replica) -> bool:

@@ -59,7 +59,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 def explain(task: Task, around: Surroundings) -> str:
     """The explanation; plain text, for a person."""
     status = status_of(task, around.phases)
-    return _TEXTS[status](task, around) + _assimilating(task) + _membership(task)
+    text = _TEXTS[status](task, around)
+    return text + _dispute(task) + _assimilating(task) + _membership(task)
 
 
 def _assimilating(task: Task) -> str:
@@ -279,7 +280,17 @@ def _agreement(task: Task) -> str:
     if len(results) < 2 and quorum_of(task) < 2:  # one result agrees with nobody
         return ""
     valid = sum(r.validity is Validity.VALID for r in results)
-    return f" {valid} of {_count(len(results), 'result')} {'agrees' if valid == 1 else 'agree'}."
+    verb = "agrees" if valid == 1 else "agree"
+    return f" {valid} of {_count(len(results), 'result')} {verb}."
+
+
+def _dispute(task: Task) -> str:
+    if task.disputed_by is None:
+        return ""
+    return (
+        f" An audit (task {task.disputed_by}) has found since that most executors give another"
+        " result: retry it, with a larger min_quorum."
+    )
 
 
 def _ran(task: Task, result: Result, where: str) -> str:

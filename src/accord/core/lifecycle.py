@@ -149,6 +149,12 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     by: TaskId
 
 
+class Disputed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """An audit found that others give another result than the one that was agreed on."""
+
+    by: TaskId
+
+
 class Deferred(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The assimilation handler wants to be called again when all replicas are in (rule A1)."""
 
@@ -174,6 +180,7 @@ Event = (
     | JudgingReturned
     | Doubted
     | Replaced
+    | Disputed
     | Assimilated
     | Deferred
     | Tick
@@ -573,6 +580,12 @@ def _replaced(task: Task, event: Replaced, _now: float, _policy: Policy) -> Task
     return replace(task, retried_by=event.by) if task.retried_by is None else task
 
 
+def _disputed(task: Task, event: Disputed, _now: float, _policy: Policy) -> Task | str:
+    if task.canonical is None:
+        return "it has no result"
+    return replace(task, disputed_by=event.by) if task.disputed_by is None else task
+
+
 def _assimilated(task: Task, _event: Assimilated, now: float, _policy: Policy) -> Task | str:
     return assimilated(task, now) or "nothing is due to be assimilated"
 
@@ -600,6 +613,7 @@ _HANDLERS: dict[type, Callable[[Task, Any, float, Policy], Task | str]] = {
     JudgingReturned: _judging_returned,
     Doubted: _doubted,
     Replaced: _replaced,
+    Disputed: _disputed,
     Assimilated: _assimilated,
     Deferred: _deferred,
     Tick: _ticked,
@@ -822,6 +836,7 @@ __all__ = [
     "Claimed",
     "Decision",
     "Deferred",
+    "Disputed",
     "Doubted",
     "Effect",
     "Event",

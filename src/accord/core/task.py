@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from accord.core.ids import BatchId, Digest, TaskId, UserName
+from accord.core.ids import BatchId, Digest, ExecutorName, TaskId, UserName
 from accord.core.judging import Judging
 from accord.core.limits import COMPILE_DEFAULTS, EXECUTE_DEFAULTS, Limits
 from accord.core.replica import Content, Replica, Stage
@@ -199,6 +199,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """The quorum that holds now, where it is not the policy's (S3); see ``quorum_of``."""
     hr_class: str = ""
     """The platform that it is committed to, where its replicas must be of one (S1, T8)."""
+    barred: tuple[ExecutorName, ...] = ()
+    """Executors that it must not be sent to: of an audit, those that have answered already."""
+    disputed_by: TaskId | None = None
+    """The audit whose answers say that its result is wrong."""
     judging: Judging | None = None
     """The judging run that validation waits for, or whose answer it goes by."""
     replicas: tuple[Replica, ...] = ()

@@ -289,3 +289,10 @@ def test_a_weaker_box_than_asked_for_runs_nothing(level: str, required: str, eno
 @pytest.mark.parametrize("state", list(ExecutorState))
 def test_only_an_executor_that_is_online_is_sent_work(state: ExecutorState) -> None:
     assert takes_work(an_executor(state=state)) is (state is ExecutorState.ONLINE)
+
+
+def test_who_is_barred_is_not_sent_it_though_replicas_need_not_be_apart() -> None:
+    task = a_task(distinct="none", barred=(E1,))
+    assert requirement_class(task).executors == (E1,)
+    assert occupied(task, E1)
+    assert not occupied(task, E2)

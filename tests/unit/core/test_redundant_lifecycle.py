@@ -8,9 +8,10 @@ import pytest
 
 from accord.core import transition
 from accord.core.errors import Invalid
-from accord.core.ids import ExecutorName, SessionId
+from accord.core.ids import ExecutorName, SessionId, TaskId
 from accord.core.lifecycle import (
     Claimed,
+    Disputed,
     Doubted,
     Event,
     Killed,
@@ -233,3 +234,10 @@ def test_c1_what_is_no_policy_is_refused(policy: Any, field: str) -> None:
     with pytest.raises(Invalid) as caught:
         submitted(a_new_task(spec=a_spec(**policy)), a_task_id(), NOW, POLICY)
     assert caught.value.fields["field"] == field
+
+
+def test_a_result_that_an_audit_disputes_says_so_and_stays() -> None:
+    task = after(two("SV=a SV=a", canonical=0, done_time=NOW), Disputed(by=TaskId("a1")))
+    assert (task.disputed_by, task.canonical) == ("a1", 0)
+    assert after(task, Disputed(by=TaskId("a2"))).disputed_by == "a1"
+    assert "no result" in decide(two("P U"), Disputed(by=TaskId("a1")), NOW, POLICY).refused
