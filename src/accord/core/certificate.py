@@ -27,6 +27,9 @@ from accord.core.view import status_of
 KIND = "accord.certificate/1"
 """Stands in every statement, so that no other text that the cluster signs is taken for one."""
 
+MOST = 1 << 20
+"""Bytes of a certificate at most."""
+
 Verify = Callable[[bytes, bytes, bytes], bool]
 """Whether a public key made that signature of those bytes."""
 
@@ -93,6 +96,11 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     decided: float | None
     issued: float
 
+    @property
+    def agreeing(self) -> tuple[Run, ...]:
+        """The runs whose results agree."""
+        return tuple(run for run in self.runs if _agrees(run))
+
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A statement with its signature, and the key that is said to have made it."""
@@ -124,9 +132,9 @@ def statement_of(task: Task, key: bytes, issued: float) -> Statement:
         verdict=result.verdict,
         stdout=_piece(step.stdout) if step else None,
         kept={path: _piece(content) for path, content in result.kept.items()},
-        comparator=_told(task.spec.redundancy.comparator),
+        comparator=told(task.spec.redundancy.comparator),
         quorum=quorum_of(task),
-        agreed=_agreeing(task),
+        agreed=len(_agreeing(task)),
         runs=tuple(_run(r, r.sent_time) for r in task.replicas if r.sent_time is not None),
         judged_by=judging.executor if judging and judging.answer else None,
         added=task.add_time,
@@ -175,9 +183,10 @@ def _agreed_on(task: Task) -> Result:
             id=task.id,
             status=status,
         )
-    if _agreeing(task) < quorum_of(task):
+    agreed = len(_agreeing(task))
+    if agreed < quorum_of(task):
         raise NoResult(
-            f"Only {_agreeing(task)} results of the task agree, of {quorum_of(task)} that must, so "
+            f"Only {agreed} results of the task agree, of {quorum_of(task)} that must, so "
             "there is nothing to certify.",
             id=task.id,
             status=status,
@@ -185,8 +194,12 @@ def _agreed_on(task: Task) -> Result:
     return canonical.result
 
 
-def _agreeing(task: Task) -> int:
-    return sum(r.outcome is Outcome.SUCCESS and r.validity is Validity.VALID for r in task.replicas)
+def _agreeing(task: Task) -> tuple[Replica, ...]:
+    return tuple(r for r in task.replicas if _agrees(r))
+
+
+def _agrees(run: Replica | Run) -> bool:
+    return run.outcome is Outcome.SUCCESS and run.validity is Validity.VALID
 
 
 def _run(replica: Replica, sent: float) -> Run:
@@ -207,12 +220,39 @@ def _piece(content: Content) -> Piece:
     return Piece(digest=content.digest, size=content.size)
 
 
-def _told(comparator: Comparator) -> Mapping[str, Any]:
-    """Its fields; a program may be as large as a task, so its digest stands for it."""
+def told(comparator: Comparator) -> Mapping[str, Any]:
+    """The fields of a comparator. A program may be as large as a task, so its digest stands for it."""
     if isinstance(comparator, Program):
         return {"type": "program", "digest": _digest(_plain(comparator))}
-    told: Mapping[str, Any] = msgspec.to_builtins(comparator)
-    return told
+    fields: Mapping[str, Any] = msgspec.to_builtins(comparator)
+    return fields
+
+
+def agreed_by(task: Task) -> tuple[Replica, ...]:
+    """The replicas whose results agree; none where the task cannot be certified."""
+    try:
+        _agreed_on(task)
+    except (NotDone, NoResult):
+        return ()
+    return _agreeing(task)
+
+
+def spelled(comparator: Mapping[str, Any]) -> str:
+    """A comparator for people.
+
+    >>> spelled({"type": "numbers", "abs": 0.0, "rel": 1e-06})
+    'numbers (abs 0.0, rel 1e-06)'
+    >>> spelled({"type": "exact"})
+    'exact'
+    """
+    fields = {**comparator}
+    type_ = str(fields.pop("type", ""))
+    told_of = ", ".join(f"{name} {_listed(value)}" for name, value in fields.items())
+    return f"{type_} ({told_of})" if told_of else type_
+
+
+def _listed(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 # -- how it is spelled -------------------------------------------------------------------

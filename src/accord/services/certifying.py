@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from accord.core.certificate import canonical, statement_of, written
+from accord.core.certificate import MOST, canonical, statement_of, written
 from accord.core.errors import TooLarge
 from accord.core.ids import TaskId
 from accord.ports.signer import Signer
 from accord.ports.store import Store
-from accord.services.incoming import PIECE
 from accord.services.reading import Reading
 
 
@@ -29,10 +28,10 @@ class Certifying:
         key = self._signer.public_key
         statement = statement_of(task, key, self._store.now())
         data = written(statement, key, self._signer.sign(canonical(statement)))
-        if len(data) > PIECE:
+        if len(data) > MOST:
             raise TooLarge(
-                f"The certificate of the task would have {len(data)} bytes; at most {PIECE} are "
+                f"The certificate of the task would have {len(data)} bytes; at most {MOST} are "
                 "allowed. Compare or keep fewer files.",
-                bound=PIECE,
+                bound=MOST,
             )
         return data
