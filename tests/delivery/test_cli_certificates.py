@@ -90,7 +90,7 @@ def test_a_valid_one_is_told_to_a_person(verify):
     told = facts(out)
     assert told["name"] == "sum"
     assert told["verdict"] == "ok"
-    assert told["agreed"] == "2 of 2 that had to, in 3 runs"
+    assert told["agreed"] == "2 of 3 runs, where 2 had to"
     assert told["executors"] == "e0, e2"
     assert told["compared by"].startswith("numbers")
     assert told["added"] == "2023-11-14 22:13:20 UTC"

@@ -92,7 +92,7 @@ def section(site: Site, task: Task) -> str:
 def test_a_page_tells_who_agreed_and_how_to_check_it(site: Site) -> None:
     task = stored(site, "S=x S=1.0 S=1.01", comparator=Numbers(rel=0.1))
     shown = section(site, task)
-    assert "2 runs agreed, of 2 that had to" in shown
+    assert "2 of 3 runs agreed, where 2 had to" in shown
     assert "e1, e2" in shown
     assert "e0" not in shown
     assert "numbers (abs 0.0, rel 0.1)" in shown

@@ -174,9 +174,8 @@ def _facts(statement: Statement) -> list[tuple[str, str]]:
 
 def _agreed(statement: Statement) -> str:
     if statement.agreed == 1:
-        return f"1 of {statement.quorum}: nobody confirmed it"
-    runs = len(statement.runs)
-    return f"{statement.agreed} of {statement.quorum} that had to, in {runs} runs"
+        return "1: nobody confirmed it"
+    return f"{statement.agreed} of {len(statement.runs)} runs, where {statement.quorum} had to"
 
 
 def _sum(piece: Piece) -> str:

@@ -209,6 +209,7 @@ class Certified(msgspec.Struct, frozen=True):
     """What the page of a task says of its certificate."""
 
     agreed: int
+    runs: int
     quorum: int
     executors: tuple[str, ...]
     comparator: str
@@ -224,6 +225,7 @@ def _certified(task: Task) -> Certified | None:
     judging = task.judging
     return Certified(
         agreed=len(agreed),
+        runs=sum(r.sent_time is not None for r in task.replicas),
         quorum=quorum_of(task),
         executors=tuple(dict.fromkeys(r.executor for r in agreed if r.executor)),
         comparator=certificate.spelled(certificate.told(task.spec.redundancy.comparator)),
