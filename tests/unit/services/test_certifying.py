@@ -28,7 +28,8 @@ def stored(world: World, paths: tuple[str, ...] = ("a",), **changes: Any) -> Tas
     kept = {path: content(b"1") for path in paths}
     replicas = tuple(over(n, result=a_result(kept=kept), executor=f"e{n}") for n in range(2))
     task = a_task_of("", replicas=replicas, need_validate=True, **changes)
-    return world.store.add([validate(task, NOW, Policy())])[0]
+    world.store.add([task := validate(task, NOW, Policy())])
+    return task
 
 
 def test_every_process_over_the_store_signs_with_the_same_key(world):
