@@ -108,6 +108,14 @@ def test_one_that_nobody_confirmed_says_so(verify, folder):
     assert "nobody confirmed it" in out
 
 
+def test_what_people_and_executors_are_called_does_not_steer_the_terminal(verify, folder):
+    (folder / "c.json").write_bytes(certificate(a_task(replicas=(over(),), name="\x1b[2J")))
+    code, out, _ = verify("c.json", *KEY)
+    assert code == 0
+    assert r"\x1b[2J" in out
+    assert "\x1b" not in out
+
+
 def test_the_key_may_be_named_by_the_environment(verify, monkeypatch):
     monkeypatch.setenv("ACCORD_CLUSTER_KEY", "cluster.pem")
     assert verify("c.json")[0] == 0

@@ -25,7 +25,7 @@ from accord.core.certificate import (
 from accord.core.cluster_key import fingerprint, from_pem, to_pem
 from accord.core.errors import Invalid, NoResult, NotDone
 from accord.core.ids import ExecutorName, SessionId
-from accord.core.judging import Judgement
+from accord.core.judging import Judgement, Judging, JudgingState
 from accord.core.lifecycle import Judged, JudgingClaimed, Reported, Tick
 from accord.core.policy import Policy
 from accord.core.replica import Content, Outcome, Stage, Validity, Verdict, content
@@ -133,6 +133,17 @@ def test_who_judged_is_stated_and_a_program_by_its_digest():
     assert (statement.agreed, statement.judged_by) == (2, "e9")
     assert set(statement.comparator) == {"type", "digest"}
     assert len(canonical(statement)) < 4096
+
+
+def test_nobody_judged_where_a_judging_run_gave_no_answer():
+    out = Judging(state=JudgingState.IN_PROGRESS, executor=ExecutorName("e9"))
+    assert stated(a_task_of("SV=a SV=a", canonical=0, judging=out)).judged_by is None
+
+
+def test_only_runs_to_a_verdict_agree():
+    lost = over(2, Outcome.NO_REPLY, validity=Validity.VALID)
+    task = judged("S=a S=a")
+    assert stated(replace(task, replicas=(*task.replicas, lost))).agreed == 2
 
 
 def test_kept_files_are_stated_and_a_program_that_did_not_compile_put_out_nothing():
