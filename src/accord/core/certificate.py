@@ -176,8 +176,8 @@ def _agreed_on(task: Task) -> Result:
             id=task.id,
             status=status,
         )
-    canonical = None if task.canonical is None else task.replica(task.canonical)
-    if canonical is None or canonical.result is None:
+    chosen = None if task.canonical is None else task.replica(task.canonical)
+    if chosen is None or chosen.result is None:
         raise NoResult(
             f"The task is {status}: it has no result, so there is nothing to certify.",
             id=task.id,
@@ -191,7 +191,7 @@ def _agreed_on(task: Task) -> Result:
             id=task.id,
             status=status,
         )
-    return canonical.result
+    return chosen.result
 
 
 def _agreeing(task: Task) -> tuple[Replica, ...]:
