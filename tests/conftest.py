@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from accord.core.certificate import Verify
     from tests.acceptance.platforms import RunningPlatform
 
 _MARKED = {"acceptance", "faults"}
@@ -27,6 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             folder = item.path.relative_to(_TESTS).parts[0]
             if folder in _MARKED:
                 item.add_marker(folder)
+
+
+@pytest.fixture
+def verify() -> Verify:
+    """By which the judicators' suite checks signatures."""
+    from accord.adapters import signing
+
+    return signing.verify
 
 
 @pytest.fixture(scope="module")

@@ -138,6 +138,7 @@ def run_judicator(settings: Settings, stop: threading.Event) -> None:
     """The judicator's process. Raises Unavailable where the store or the port cannot be had."""
     from accord.adapters.assimilators import assimilators
     from accord.adapters.embedded.blobs import FileBlobs
+    from accord.adapters.signing import StoreSigner
     from accord.delivery.rpc.server import Server
     from accord.services.judicator import Judicator
 
@@ -151,6 +152,7 @@ def run_judicator(settings: Settings, stop: threading.Event) -> None:
         registry=known,
         clock=clock,
         ids=SystemIds(),
+        signer=StoreSigner(store),
         spool=folder / "uploads",
         settings=settings.judicator,
         policy=settings.policy,

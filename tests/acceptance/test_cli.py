@@ -235,3 +235,26 @@ def test_a_reader_that_leaves_early_ends_the_program(platform):
     )
     assert done.stdout == b"y\n"
     assert b"Traceback" not in done.stderr
+
+
+def test_a_result_is_certified_and_checked_without_the_platform(platform, tmp_path):
+    submitted = accord(
+        platform, "submit", "-", "-l", "python", "--wait", "--name", "sum", stdin=b"print(6 * 7)"
+    )
+    id_ = submitted.stdout.split()[0].decode()
+    certificate, key = tmp_path / "sum.json", tmp_path / "cluster.pem"
+    done = accord(platform, "certificate", id_, "-o", str(certificate))
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    printed = json.loads(accord(platform, "certificate", id_).stdout)
+    assert printed["key"] == json.loads(certificate.read_bytes())["key"]
+    key.write_bytes(accord(platform, "key").stdout)
+    (tmp_path / "out").write_bytes(b"42\n")
+    argv = ("verify", str(certificate), "--output", str(tmp_path / "out"))
+    checked = accord(None, *argv, ACCORD_CLUSTER_KEY=str(key))
+    assert checked.returncode == 0, checked.stderr
+    assert b"sum" in checked.stdout
+    assert b"nobody confirmed it" in checked.stdout
+    certificate.write_bytes(certificate.read_bytes().replace(b'"sum"', b'"sun"'))
+    assert accord(None, *argv, "--key", str(key)).returncode == 1
+    refused = accord(platform, "certificate", "01ARZ3NDEKTSV4RRFFQ69G5FAV")
+    assert (refused.returncode, refused.stdout) == (1, b"")

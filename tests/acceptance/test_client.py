@@ -129,3 +129,14 @@ def test_importing_it_loads_neither_httpx_nor_the_rest_of_accord():
     assert "httpx" not in loaded
     ours = {name for name in loaded if name.startswith("accord.")}
     assert all(name.startswith("accord.client") for name in ours)
+
+
+def test_a_result_has_a_certificate_and_the_cluster_a_key(client):
+    task = client.run("print(6 * 7)", language="python")
+    assert task.id.encode() in client.certificate(task.id)
+    assert client.cluster_key().startswith("-----BEGIN PUBLIC KEY-----")
+    assert client.cluster_key() == client.cluster_key()
+    endless = client.submit("while True: pass", language="python")
+    with pytest.raises(Conflict, match=r"pending|running|fetching"):
+        client.certificate(endless.id)
+    client.cancel(endless.id)

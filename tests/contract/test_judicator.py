@@ -12,6 +12,7 @@ from accord.adapters.embedded.blobs import FileBlobs
 from accord.adapters.memory.blobs import MemoryBlobs
 from accord.adapters.memory.registry import MemoryRegistry
 from accord.adapters.memory.store import MemoryStore
+from accord.adapters.signing import StoreSigner
 from accord.ports.blobs import Blobs
 from accord.ports.store import Store
 from accord.services.judicator import Judicator
@@ -31,6 +32,7 @@ def served(store: Store, blobs: Blobs, clock: FakeClock, spool: Path) -> Iterato
         registry=MemoryRegistry(clock),
         clock=clock,
         ids=FakeIds(),
+        signer=StoreSigner(store),
         spool=spool,
     )
     service.start()

@@ -86,6 +86,7 @@ QUEUES: dict[str, tuple[str, list[object]]] = {
     "executor": (people.EXECUTOR, ["e1"]),
     "executors": (people.EXECUTORS, []),
     "tokens": (people.TOKENS, []),
+    "kept": (people.KEPT, ["x"]),
     "token by hash": (people.TOKEN_BY_HASH, ["x"]),
     "token by id": (people.TOKEN_BY_ID, ["x"]),
     "output pieces": (output.PIECES, ["t", 0, "stdout", "t", 0, "stdout", 5, 9]),

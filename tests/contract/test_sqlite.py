@@ -588,3 +588,25 @@ def test_a_document_that_cannot_be_read_is_told_as_corrupt(store):
     store._writer.do(lambda db: db.execute("UPDATE tasks SET document = x'00'").rowcount)
     with pytest.raises(Corrupt, match="Task"):
         store.get([task_id(1)])
+
+
+def test_what_is_kept_is_told_by_no_log_or_error(store, caplog):
+    secret = b"the seed of the cluster's key..."
+    caplog.set_level("DEBUG")
+    assert store.keep("key", secret) == secret
+    store._writer.do(lambda db: db.execute("DROP TABLE kept").rowcount)
+    with pytest.raises(Unavailable) as caught:
+        store.keep("key", secret)
+    told = caplog.text + caught.value.message + str(caught.value.fields)
+    for spelled in (secret.decode(), secret.hex(), repr(secret)):
+        assert spelled not in told
+
+
+def test_a_store_of_the_second_version_keeps_values_too(path):
+    path.parent.mkdir()
+    db = connect(path, writes=True)
+    migrate(db, FakeClock(), {version: migrations()[version] for version in (1, 2)})
+    db.close()
+    store = SqliteStore(path, FakeClock())
+    assert store.keep("key", b"first") == b"first"
+    store.close()

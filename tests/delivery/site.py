@@ -19,6 +19,7 @@ from accord.adapters.assimilators import Append
 from accord.adapters.memory.blobs import MemoryBlobs
 from accord.adapters.memory.registry import MemoryRegistry
 from accord.adapters.memory.store import MemoryStore
+from accord.adapters.signing import StoreSigner
 from accord.adapters.system import SystemClock, SystemIds
 from accord.config import GatewaySettings, SandboxSettings, Settings
 from accord.core.executor import ExecutorInfo, Isolation
@@ -106,8 +107,9 @@ class Executor:
 class Site:
     """One gateway with its judicator."""
 
-    def __init__(self, judicator: Judicator, settings: Settings) -> None:
+    def __init__(self, judicator: Judicator, settings: Settings, store: MemoryStore) -> None:
         self.judicator = judicator
+        self.store = store
         self.settings = settings
         self.app = make_app(judicator, settings, SystemClock(), SystemIds())
         self.client: FlaskClient = self.app.test_client()
@@ -162,17 +164,19 @@ def a_site(folder: Path, **gateway: Any) -> Iterator[Site]:
         gateway=GatewaySettings(**{"largest_body": 4 << 20, **gateway}),
         sandbox=SandboxSettings(archive_bytes=1 << 20, archive_entries=100),
     )
+    store = MemoryStore(clock)
     judicator = Judicator(
-        store=MemoryStore(clock),
+        store=store,
         blobs=MemoryBlobs(clock),
         registry=MemoryRegistry(clock),
         clock=clock,
         ids=SystemIds(),
+        signer=StoreSigner(store),
         spool=folder,
         handlers={"append": Append(folder / "endings")},
     )
     judicator.start()
     try:
-        yield Site(judicator, settings)
+        yield Site(judicator, settings, store)
     finally:
         judicator.stop()

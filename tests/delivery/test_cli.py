@@ -43,7 +43,7 @@ def accord(monkeypatch, capsys, tmp_path):
 
 COMMANDS = [
     "up", "run", "submit", "list", "show", "logs", "cancel", "retry", "map", "batch",
-    "executors", "judicators", "maintain", "doctor", "version", "token",
+    "certificate", "key", "verify", "executors", "judicators", "maintain", "doctor", "version", "token",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 from accord.adapters.memory.blobs import MemoryBlobs
 from accord.adapters.memory.registry import MemoryRegistry
 from accord.adapters.memory.store import MemoryStore
+from accord.adapters.signing import StoreSigner
 from accord.adapters.system import SystemClock
 from accord.delivery.rpc.client import RemoteJudicator
 from accord.delivery.rpc.server import Server
@@ -26,12 +27,14 @@ def clock() -> FakeClock:
 class TestThroughTheWire(JudicatorSuite):
     @pytest.fixture
     def judicator(self, clock: FakeClock, tmp_path: Path) -> Iterator[RemoteJudicator]:
+        store = MemoryStore(clock)
         service = Judicator(
-            store=MemoryStore(clock),
+            store=store,
             blobs=MemoryBlobs(clock),
             registry=MemoryRegistry(clock),
             clock=clock,
             ids=FakeIds(),
+            signer=StoreSigner(store),
             spool=tmp_path / "uploads",
         )
         service.start()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from accord import __version__, logs
-from accord.cli import batch, doctor, examples, mapping, nodes, tasks, tokens, up
+from accord.cli import batch, certificates, doctor, examples, mapping, nodes, tasks, tokens, up
 from accord.cli import run as running
 from accord.cli.failure import USAGE, complain
 
@@ -49,6 +49,9 @@ app.command()(tasks.show)
 app.command()(tasks.logs)
 app.command()(tasks.cancel)
 app.command()(tasks.retry)
+app.command()(certificates.certificate)
+app.command()(certificates.key)
+app.command()(certificates.verify)
 app.command(name="map")(mapping.map_)
 app.add_typer(batch.app, name="batch")
 app.command()(nodes.executors)

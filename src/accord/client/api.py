@@ -148,6 +148,13 @@ class Client(Batches):
         """Why it is in its state, and what happens next."""
         return str(self._http.json("GET", _path(id_) + "/explain", repeat=True)["explanation"])
 
+    def certificate(self, id_: str) -> bytes:
+        """A certificate of its result, freshly signed; keep the exact bytes as a file.
+
+        Conflict while it is open, and where it ended without a result that was agreed on.
+        """
+        return self._http.request("GET", _path(id_) + "/certificate", repeat=True).content
+
     def file(self, id_: str, name: str, start: int = 0) -> bytes:
         """The exact bytes of source, stdin, stdout, stderr, … or ``outputs/PATH``.
 
@@ -208,6 +215,10 @@ class Client(Batches):
         """``drain``, ``quarantine``, ``release`` or ``forget`` an executor."""
         path = f"/api/v1/executors/{quote(executor, safe='')}/{quote(verb, safe='')}"
         return Executor.from_json(self._http.json("POST", path))
+
+    def cluster_key(self) -> str:
+        """The public key that certificates are checked by, as PEM. It stays the same."""
+        return self._http.request("GET", "/api/v1/key", repeat=True).text
 
     def health(self) -> Mapping[str, Any]:
         """What the gateway says of itself and its judicators; asked once, without repeats."""

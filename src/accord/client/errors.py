@@ -60,7 +60,9 @@ class NotFound(AccordClientError):
 
 
 class Conflict(AccordClientError):
-    """The task's state does not allow it: already done, not done yet, or the key is taken."""
+    """The task's state does not allow it: already done, not done yet, or without a result; or the
+    key is taken.
+    """
 
 
 class Unauthenticated(AccordClientError):
@@ -78,6 +80,7 @@ _BY_CODE: dict[str, type[AccordClientError]] = {
     "not_found": NotFound,
     "already_done": Conflict,
     "not_done": Conflict,
+    "no_result": Conflict,
     "key_reused": Conflict,
     "unauthenticated": Unauthenticated,
     "forbidden": Forbidden,

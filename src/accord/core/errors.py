@@ -53,6 +53,12 @@ class NotDone(AccordError):
     code = "not_done"
 
 
+class NoResult(AccordError):
+    """The task ended without a result that was agreed on. Retry makes a new task of it."""
+
+    code = "no_result"
+
+
 class KeyReused(AccordError):
     """This idempotency key was used for another task. Take a new key for a new task."""
 

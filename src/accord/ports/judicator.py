@@ -227,6 +227,15 @@ class Judicator(Protocol):
         NotFound.
         """
 
+    def certificate(self, id_: TaskId) -> bytes:
+        """A certificate of the task's result as a file, freshly issued; ``core.certificate`` has
+        its form. NotFound; NotDone; NoResult where it ended without one that was agreed on;
+        TooLarge beyond 1 MiB.
+        """
+
+    def public_key(self) -> bytes:
+        """The raw Ed25519 public key by which the cluster signs, 32 bytes. It stays the same."""
+
     def explain(self, id_: TaskId) -> str:
         """In a sentence or two: why it is in its state, and what happens next. NotFound."""
 

@@ -247,6 +247,11 @@ class Store(Protocol):
     def token_by_id(self, id_: TokenId) -> Token | None:
         """The token of that id."""
 
+    def keep(self, name: str, value: bytes) -> bytes:
+        """Keep a value for good, unless there is one of that name; returns what is kept, which is
+        the same for all who ask. Values are secret: no log or error tells them.
+        """
+
     def blob_digests(self) -> Iterator[Digest]:
         """Every digest that some task or batch refers to as a blob (the mark of mark and sweep).
         One that is added before the iteration ends is among them or younger than it.

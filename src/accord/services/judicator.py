@@ -2,8 +2,9 @@
 
 Stateless but for what it can find again: any judicator over the same store serves any call. This
 class is the port's whole, put together from parts that each do one thing: ``adding``,
-``reading`` (get, follow), ``reporting`` (sessions, polls, claims, results), ``incoming`` (blobs), and the
-threads beside them: the feed of the store, ``leadership`` with its ``duties``, ``housekeeping``.
+``reading`` (get, follow), ``certifying``, ``reporting`` (sessions, polls, claims, results), ``incoming``
+(blobs), and the threads beside them: the feed of the store, ``leadership`` with its ``duties``,
+``housekeeping``.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ from accord.ports.clock import Clock, Ids
 from accord.ports.judicator import News, Orders, Pong, Report, TaskView
 from accord.ports.judicator import Results as BatchResults
 from accord.ports.registry import Member, Registry
+from accord.ports.signer import Signer
 from accord.ports.store import Feed, Notice, Store
 from accord.services.adding import Adding, again
 from accord.services.admission import finite
 from accord.services.batches import Batches
+from accord.services.certifying import Certifying
 from accord.services.changes import Changes
 from accord.services.claims import Claims
 from accord.services.duties.assimilate import Assimilate
@@ -91,6 +94,7 @@ class Judicator:
         registry: Registry,
         clock: Clock,
         ids: Ids,
+        signer: Signer,
         spool: Path,
         settings: JudicatorSettings | None = None,
         policy: Policy | None = None,
@@ -119,6 +123,7 @@ class Judicator:
         self._uploads = Uploads(blobs, clock, spool)
         self._drop_output = DropOutput(store)
         self._reading = Reading(store, blobs, self._watchers)
+        self._certifying = Certifying(store, self._reading, signer)
         handlers = handlers or {}
         self._adding = Adding(store, blobs, ids, caps, policy, handlers)
         self._batches = Batches(store, blobs, ids, self._adding, self._watchers)
@@ -408,6 +413,14 @@ class Judicator:
             policy=self._policy,
         )
         return explain(view.task, around)
+
+    def certificate(self, id_: TaskId) -> bytes:
+        """A certificate of the task's result."""
+        return self._certifying.certificate(id_)
+
+    def public_key(self) -> bytes:
+        """The key by which the cluster signs."""
+        return self._certifying.public_key()
 
     # -- executors -----------------------------------------------------------------------
 

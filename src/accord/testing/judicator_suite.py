@@ -1,9 +1,9 @@
 """What every implementation of ``ports.judicator`` must do: the service itself, and the same service
 behind any wire.
 
-Subclass ``JudicatorSuite`` under a name that pytest collects, and give it two fixtures:
-``judicator``, fresh for each test and started, and ``clock``, the FakeClock by which the service
-behind it waits.
+Subclass ``JudicatorSuite`` under a name that pytest collects, and give it three fixtures:
+``judicator``, fresh for each test and started, ``clock``, the FakeClock by which the service
+behind it waits, and ``verify``, by which its signatures are checked.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from accord.core.certificate import Piece, Verify, check, statement_of
 from accord.core.errors import (
     AlreadyDone,
     Invalid,
     KeyReused,
     NameTaken,
+    NoResult,
     NotDone,
     NotFound,
     Superseded,
@@ -962,6 +964,55 @@ class _Tokens:
         assert judicator.authenticate(token.hash) is None
 
 
+class _Certifying:
+    def _done(self, judicator: Judicator, end: Result | Failure) -> TaskId:
+        machine = Machine(judicator, owner="lab")
+        machine.hello()
+        judicator.add([a_new(name="sum")])
+        (given,) = machine.take()
+        machine.finish(given, end=end)
+        return given.task.id
+
+    def test_a_result_is_certified_by_the_key_of_the_cluster(
+        self, judicator: Judicator, clock: FakeClock, verify: Verify
+    ) -> None:
+        id_ = self._done(judicator, a_result(b"42\n"))
+        clock.advance(5)
+        key = judicator.public_key()
+        statement = check(judicator.certificate(id_), key, verify)
+        task = judicator.get(id_).task
+        assert statement == statement_of(task, key, clock.now())
+        assert (statement.task, statement.name, statement.agreed) == (id_, "sum", 1)
+        assert [(run.executor, run.owner) for run in statement.runs] == [("e1", "lab")]
+        assert statement.stdout == Piece(digest=content(b"42\n").digest, size=3)
+
+    def test_the_key_stays_the_same(self, judicator: Judicator) -> None:
+        assert len(judicator.public_key()) == 32
+        assert judicator.public_key() == judicator.public_key()
+
+    def test_a_program_that_failed_has_a_result_to_certify(
+        self, judicator: Judicator, verify: Verify
+    ) -> None:
+        end = a_result(verdict=Verdict.RUNTIME_ERROR, execute=StepResult(exit_code=3))
+        data = judicator.certificate(self._done(judicator, end))
+        assert check(data, judicator.public_key(), verify).verdict is Verdict.RUNTIME_ERROR
+
+    def test_what_has_no_result_is_not_certified(self, judicator: Judicator) -> None:
+        with pytest.raises(NotFound):
+            judicator.certificate(NOBODY)
+        with pytest.raises(NotFound):
+            judicator.certificate(TaskId("../etc/passwd"))
+        (task,) = judicator.add([a_new()])
+        with pytest.raises(NotDone, match="pending"):
+            judicator.certificate(task.id)
+        judicator.cancel(task.id)
+        with pytest.raises(NoResult, match="cancelled"):
+            judicator.certificate(task.id)
+        bad = Failure(error_class=ErrorClass.BAD_INPUT, message="no zip")
+        with pytest.raises(NoResult, match="failed"):
+            judicator.certificate(self._done(judicator, bad))
+
+
 class JudicatorSuite(
     BatchSuite,
     RedundancySuite,
@@ -977,5 +1028,6 @@ class JudicatorSuite(
     _Following,
     _Blobs,
     _Tokens,
+    _Certifying,
 ):
     """All of it. See the module's docstring."""

@@ -819,6 +819,17 @@ class StoreSuite(BatchStoreSuite):
         assert self.store.tokens() == [revoked]
         assert self.store.token_by_hash("hash-a") == revoked
 
+    def test_of_what_is_kept_under_a_name_the_first_stays(self) -> None:
+        assert self.store.keep("a", b"first\x00\xff") == b"first\x00\xff"
+        assert self.store.keep("a", b"second") == b"first\x00\xff"
+        assert self.store.keep("b", b"") == b""
+        assert self.store.keep("b", b"second") == b""
+
+    def test_many_that_keep_a_value_at_once_are_told_the_same(self) -> None:
+        told = together([partial(self.store.keep, "a", bytes([n])) for n in range(8)])
+        assert len(set(told)) == 1
+        assert self.store.keep("a", b"later") == told[0]
+
     def test_blob_digests_are_those_of_all_tasks_but_not_of_inline_content(self) -> None:
         inline = Content(digest=Digest("1" * 64), size=1, inline=b"x")
         blob = [Content(digest=Digest(c * 64), size=1 << 20) for c in "abcd"]
@@ -895,6 +906,22 @@ class DurableStoreSuite(StoreSuite):
             store.batch_tasks(batch_id(1)),
             store.search(Query(batch=batch_id(1))),
         ]
+
+    def test_what_is_kept_is_there_after_it_was_closed(self) -> None:
+        self.store.keep("a", b"first")
+        self.reopen()
+        assert self.store.keep("a", b"second") == b"first"
+
+    def test_two_that_open_it_and_keep_a_value_at_once_are_told_the_same(self) -> None:
+        other = self.open_store(self.clock, SMALL_FEED)
+        try:
+            for name in "abcdef":
+                calls = [partial(s.keep, name, v) for s, v in ((self.store, b"1"), (other, b"2"))]
+                first, second = together(calls)
+                assert first == second
+                assert self.store.keep(name, b"later") == other.keep(name, b"later") == first
+        finally:
+            other.close()
 
     def test_what_was_accepted_before_the_close_is_finished(self) -> None:
         calls = [partial(_added, self.store, task(n)) for n in range(1, 30)]

@@ -8,6 +8,7 @@ from typing import Any
 from accord.adapters.memory.blobs import MemoryBlobs
 from accord.adapters.memory.registry import MemoryRegistry
 from accord.adapters.memory.store import MemoryStore
+from accord.adapters.signing import StoreSigner
 from accord.config import JudicatorSettings
 from accord.core.executor import Executor
 from accord.core.policy import Policy
@@ -43,6 +44,7 @@ class World:
             registry=self.registry,
             clock=self.clock,
             ids=self.ids,
+            signer=StoreSigner(self.store),
             spool=self._spool,
             settings=JudicatorSettings(**fields | settings),
             policy=self.policy,

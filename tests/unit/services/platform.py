@@ -10,6 +10,7 @@ from typing import Any
 from accord.adapters.memory.blobs import MemoryBlobs
 from accord.adapters.memory.registry import MemoryRegistry
 from accord.adapters.memory.store import MemoryStore
+from accord.adapters.signing import StoreSigner
 from accord.adapters.system import SystemClock, SystemIds
 from accord.config import ExecutorSettings, JudicatorSettings, Settings
 from accord.core.errors import Unavailable
@@ -112,6 +113,7 @@ class Platform:
             registry=MemoryRegistry(self.clock),
             clock=self.clock,
             ids=self.ids,
+            signer=StoreSigner(self.store),
             spool=root / "uploads",
             settings=JudicatorSettings(),
         )

@@ -1,4 +1,4 @@
-"""Executors, users and tokens in the database: few rows, written whole."""
+"""Executors, users, tokens and kept values in the database: few rows, written whole."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ EXECUTORS = "SELECT document, last_report FROM executors ORDER BY name"
 EXECUTOR = "SELECT document, last_report FROM executors WHERE name = ?"
 TOKENS = "SELECT document FROM tokens INDEXED BY tokens_created ORDER BY created, id"
 TOKEN_BY_HASH = "SELECT document FROM tokens WHERE hash = ?"  # noqa: S105  # a query, no secret
+KEPT = "SELECT value FROM kept WHERE name = ?"
 TOKEN_BY_ID = "SELECT document FROM tokens WHERE id = ?"  # noqa: S105  # as above
 
 
@@ -75,3 +76,10 @@ def put_token(db: sqlite3.Connection, token: Token, user: User) -> None:
 def tokens(db: sqlite3.Connection, query: str, *values: str) -> list[Token]:
     """The tokens that a query finds."""
     return [decode(document, Token) for (document,) in db.execute(query, values)]
+
+
+def keep(db: sqlite3.Connection, name: str, value: bytes) -> bytes:
+    """Keep a value unless there is one of that name; returns what is kept."""
+    db.execute("INSERT OR IGNORE INTO kept (name, value) VALUES (?, ?)", (name, value))
+    kept: bytes = db.execute(KEPT, (name,)).fetchone()[0]
+    return kept

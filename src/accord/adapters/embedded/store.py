@@ -363,6 +363,10 @@ class SqliteStore:
         with self._readers.one() as db:
             return next(iter(people.tokens(db, people.TOKEN_BY_ID, id_)), None)
 
+    def keep(self, name: str, value: bytes) -> bytes:
+        """Keep a value unless there is one of that name; returns what is kept."""
+        return self._writer.do(lambda db: people.keep(db, name, value))
+
     def blob_digests(self) -> Iterator[Digest]:
         """Every digest that some task refers to as a blob; may repeat one. Read in portions, so
         that no long transaction keeps the log from being emptied.

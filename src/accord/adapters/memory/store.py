@@ -165,6 +165,7 @@ class MemoryStore:
         self._executors: dict[ExecutorName, Executor] = {}
         self._running: dict[TaskId, dict[int, Running]] = {}
         self._output: dict[tuple[TaskId, int], dict[str, bytearray]] = {}
+        self._kept: dict[str, bytes] = {}
         self._tokens: dict[TokenId, Token] = {}
         self._users: dict[UserName, User] = {}
 
@@ -499,6 +500,11 @@ class MemoryStore:
         """The token of that id."""
         with self._lock:
             return self._tokens.get(id_)
+
+    def keep(self, name: str, value: bytes) -> bytes:
+        """Keep a value unless there is one of that name; returns what is kept."""
+        with self._lock:
+            return self._kept.setdefault(name, value)
 
     def blob_digests(self) -> Iterator[Digest]:
         """Every digest that some task refers to as a blob; may repeat one."""

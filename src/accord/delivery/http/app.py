@@ -25,6 +25,7 @@ from accord.delivery.http import (
     access,
     batch_streams,
     batches,
+    certificates,
     context,
     events,
     execute,
@@ -87,7 +88,7 @@ def make_app(judicator: Judicator, settings: Settings, clock: Clock, ids: Ids) -
     app.before_request(_admit)
     app.after_request(_secure)
     problems.install(app)
-    for module in (tasks, files, events, batches, batch_streams, execute, nodes):
+    for module in (tasks, files, certificates, events, batches, batch_streams, execute, nodes):
         app.register_api(module.api)
     app.register_blueprint(pages.blueprint)
     app.wsgi_app = requests.WholeRequests(  # type: ignore[method-assign]  # Flask's own way

@@ -34,6 +34,7 @@ STATUS_BY_CODE = {
     "not_found": 404,
     "already_done": 409,
     "not_done": 409,
+    "no_result": 409,
     "key_reused": 409,
     "too_large": 413,
     "unauthenticated": 401,

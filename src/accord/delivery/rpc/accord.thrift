@@ -328,6 +328,12 @@ service Judicator {
   /** With `wait`: when it is done, or after that many seconds. */
   TaskView get(1: string id, 2: double wait) throws (1: Fault fault)
 
+  /** A certificate of the task's result, as a file of at most 1 MiB. */
+  binary certificate(1: string id) throws (1: Fault fault)
+
+  /** The raw Ed25519 public key by which certificates are signed, 32 bytes. */
+  binary public_key() throws (1: Fault fault)
+
   string explain(1: string id) throws (1: Fault fault)
 
   News follow(1: string id, 2: string cursor, 3: double wait) throws (1: Fault fault)

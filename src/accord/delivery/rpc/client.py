@@ -155,6 +155,14 @@ class RemoteJudicator:
         """See the port."""
         return self._read("get", id_, wait, wait=wait)
 
+    def certificate(self, id_: TaskId) -> bytes:
+        """See the port."""
+        return self._read("certificate", id_)
+
+    def public_key(self) -> bytes:
+        """See the port."""
+        return self._read("public_key")
+
     def explain(self, id_: TaskId) -> str:
         """See the port."""
         return self._read("explain", id_)

@@ -15,16 +15,17 @@ from pydantic import ValidationError
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as BaseResponse
 
+from accord.core import certificate
 from accord.core.errors import AccordError, AlreadyDone, Invalid, Unauthenticated
 from accord.core.executor import ExecutorState
 from accord.core.ids import ExecutorName
 from accord.core.limits import EXECUTE_DEFAULTS, MIB
 from accord.core.status import Status
-from accord.core.task import Step
+from accord.core.task import Step, Task, quorum_of
 from accord.core.user import Role
 from accord.delivery.http.access import COOKIE, caller, hash_of, needs_tokens
 from accord.delivery.http.context import gateway
-from accord.delivery.http.documents import executor_out, page_out, task_out
+from accord.delivery.http.documents import API, executor_out, page_out, task_out
 from accord.delivery.http.intake import Parts
 from accord.delivery.http.nodes import languages_of
 from accord.delivery.http.problems import STATUS_BY_CODE
@@ -200,6 +201,36 @@ def task(task_id: str) -> Page:
         limits=_step_told(view).limits,
         why=judicator.explain(view.task.id),
         pictures=pictures.pictures_of(view.task),
+        certified=_certified(view.task),
+    )
+
+
+class Certified(msgspec.Struct, frozen=True):
+    """What the page of a task says of its certificate."""
+
+    agreed: int
+    runs: int
+    quorum: int
+    executors: tuple[str, ...]
+    comparator: str
+    judged_by: str | None
+    href: str
+
+
+def _certified(task: Task) -> Certified | None:
+    """None where there is nothing to certify."""
+    agreed = certificate.agreed_by(task)
+    if not agreed:
+        return None
+    judging = task.judging
+    return Certified(
+        agreed=len(agreed),
+        runs=sum(r.sent_time is not None for r in task.replicas),
+        quorum=quorum_of(task),
+        executors=tuple(dict.fromkeys(r.executor for r in agreed if r.executor)),
+        comparator=certificate.spelled(certificate.told(task.spec.redundancy.comparator)),
+        judged_by=judging.executor if judging and judging.answer else None,
+        href=f"{API}/tasks/{task.id}/certificate",
     )
 
 
