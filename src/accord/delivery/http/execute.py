@@ -28,9 +28,10 @@ from accord.delivery.http.access import caller
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, read_content
 from accord.delivery.http.files import pieces
-from accord.delivery.http.intake import Parts, idempotency_key
+from accord.delivery.http.intake import idempotency_key
 from accord.delivery.http.parameters import Parameters
 from accord.delivery.http.problems import PROBLEMS, problem
+from accord.delivery.http.programs import Parts
 from accord.delivery.http.submissions import Submission
 from accord.delivery.http.tasks import LONGEST_WAIT, add, shown
 from accord.ports.judicator import Judicator, TaskView

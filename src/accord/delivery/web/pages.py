@@ -25,9 +25,9 @@ from accord.core.user import Role
 from accord.delivery.http.access import COOKIE, caller, hash_of, needs_tokens
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import executor_out, page_out, task_out
-from accord.delivery.http.intake import Parts
 from accord.delivery.http.nodes import languages_of
 from accord.delivery.http.problems import STATUS_BY_CODE
+from accord.delivery.http.programs import Parts
 from accord.delivery.http.submissions import Submission
 from accord.delivery.http.tasks import ListQuery, add, query_of, read, read_to_change
 from accord.delivery.web import batch_pages, pictures
