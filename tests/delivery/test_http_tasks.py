@@ -428,9 +428,6 @@ def test_a_bad_document_is_422_and_says_what_to_change(
     ]
     + [
         ({"network": True}, "network"),
-        ({"redundancy": {"min_quorum": 2}}, "redundancy.min_quorum"),
-        ({"redundancy": {"target_replicas": 2}}, "redundancy.target_replicas"),
-        ({"redundancy": {"adaptive": True}}, "redundancy.adaptive"),
     ],
 )
 def test_what_is_not_there_yet_is_refused_by_name(

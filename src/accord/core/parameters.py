@@ -187,8 +187,9 @@ def fill(template: NewTask, values: Mapping[str, Scalar]) -> NewTask:
     """The task that a template makes of these values.
 
     Filled are its name, its labels' values, commands, arguments, environment, stdin, and the names
-    of source and output files, those that are compared included. Contents of source files are the same for all. Raises Invalid where
-    two files come to have one name, or the values take more room than a task has.
+    of source and output files, those that are compared included. Contents of source files are the
+    same for all, and so is a program that compares. Raises Invalid where two files come to have one
+    name, or the values take more room than a task has.
     """
     put = filler(values)
     labels = {key: put(value) for key, value in template.labels.items()}

@@ -274,10 +274,12 @@ class _Adding:
         missing = Digest(hashlib.sha256(b"missing").hexdigest())
         with pytest.raises(NotFound, match=missing):
             judicator.add([a_new(data=Content(digest=missing, size=7))])
-        for step in ("execute", "compile"):
-            judge = Program(
-                **{"execute": a_step(), step: a_step(stdin=Content(digest=missing, size=7))}
-            )
+        reads = a_step(stdin=Content(digest=missing, size=7))
+        judges = {
+            "execute": Program(execute=reads),
+            "compile": Program(execute=a_step(), compile=reads),
+        }
+        for step, judge in judges.items():
             with pytest.raises(NotFound) as refused:
                 judicator.add([a_new(**_compared(judge))])
             assert refused.value.fields["field"] == f"redundancy.comparator.{step}.stdin"

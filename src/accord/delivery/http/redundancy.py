@@ -1,4 +1,4 @@
-"""Redundancy as it is submitted and as it reads back.
+"""Redundancy as it is submitted.
 
 What is left out makes room for what is given: a quorum of eight alone is a whole policy. What
 is given and contradicts itself is refused.
@@ -24,17 +24,7 @@ from accord.core.task import (
     Tokens,
 )
 from accord.core.transition import check_policy
-from accord.delivery.http.submissions import (
-    DefaultIn,
-    ExactIn,
-    FilesIn,
-    JsonIn,
-    LinesIn,
-    NumbersIn,
-    RedundancyIn,
-    Strict,
-    TokensIn,
-)
+from accord.delivery.http.submissions import ComparatorIn, RedundancyIn
 
 _USUAL = Redundancy()
 _MOST = 100
@@ -84,17 +74,17 @@ def comparing(policy: Redundancy, program: Program) -> Redundancy:
     return msgspec.structs.replace(policy, comparator=program)
 
 
-_MADE: Mapping[type[Strict], Callable[[Any], Comparator]] = {
-    DefaultIn: lambda _: Default(),
-    ExactIn: lambda _: Exact(),
-    LinesIn: lambda _: Lines(),
-    TokensIn: lambda _: Tokens(),
-    NumbersIn: lambda given: Numbers(abs=given.abs, rel=given.rel),
-    JsonIn: lambda _: Json(),
-    FilesIn: lambda given: Files(paths=tuple(given.paths)),
+_MADE: Mapping[str, Callable[[Any], Comparator]] = {
+    "default": lambda _: Default(),
+    "exact": lambda _: Exact(),
+    "lines": lambda _: Lines(),
+    "tokens": lambda _: Tokens(),
+    "numbers": lambda given: Numbers(abs=given.abs, rel=given.rel),
+    "json": lambda _: Json(),
+    "files": lambda given: Files(paths=tuple(given.paths)),
+    "program": lambda _: Default(),
 }
 
 
-def _comparator_of(given: Strict | None) -> Comparator:
-    make = _MADE.get(type(given))
-    return make(given) if make else Default()
+def _comparator_of(given: ComparatorIn | None) -> Comparator:
+    return _MADE[given.type](given) if given else Default()

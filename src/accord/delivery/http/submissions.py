@@ -2,8 +2,8 @@
 
 The short form (``language``, ``source``, ``stdin``, ``args``, ``env``, ``limits`` at the top)
 and the long form (``source.files``, ``compile``, ``execute``) mix freely as long as nothing is
-said twice; so they do for a program that compares results. Fields of later versions are known here so that they are refused as "not yet", not as
-misspelled.
+said twice; so they do for a program that compares results. Fields of later versions are known here
+so that they are refused as "not yet", not as misspelled.
 """
 
 from __future__ import annotations
