@@ -72,9 +72,9 @@ def run(
 
       accord run main.cpp --quorum 2 --comparator lines --distinct none
     """
+    policy = redundancy(quorum, target, comparator, distinct, homogeneous, adaptive)
     fields = program(file, language, stdin, arg)
     wishes = limits(wall, cpu, memory, processes, output, disk)
-    policy = redundancy(quorum, target, comparator, distinct, homogeneous, adaptive)
     with connect_or_start(url, token) as client:
         task = client.submit(limits=wishes, redundancy=policy, **fields)
         raise typer.Exit(follow(client, task.id))

@@ -86,8 +86,8 @@ def submit(
 
       accord submit project.zip --compile 'make' --execute './main' --keep 'out/*'
     """
-    fields = _fields(file, language, stdin, arg, compile_, execute)
     policy = redundancy(quorum, target, comparator, distinct, homogeneous, adaptive)
+    fields = _fields(file, language, stdin, arg, compile_, execute)
     fields["name"] = name or fields.get("name", "")
     with connect(url, token) as client:
         task = client.submit(
