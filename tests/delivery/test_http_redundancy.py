@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import math
@@ -88,6 +90,67 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
 @given(policy=policies())
 def test_any_policy_reads_back_whole(shared: Site, policy: dict[str, Any]) -> None:
     assert told(shared, **policy) == policy
+
+
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+contents = st.one_of(
+    words.map(lambda text: (text, text.encode())),
+    st.binary(max_size=50).map(lambda b: ({"base64": base64.b64encode(b).decode()}, b)),
+)
+steps = st.fixed_dictionaries(
+    {
+        "command": st.one_of(
+            words.filter(lambda w: bool(w.strip())),
+            st.tuples(st.just("judge"), words).map(list),
+        ),
+        "args": st.lists(words, max_size=3),
+        "env": st.dictionaries(st.from_regex(r"[A-Z]{1,5}", fullmatch=True), words, max_size=2),
+        "stdin": st.none() | contents,
+    }
+)
+
+
+def step_asked(step: dict[str, Any]) -> dict[str, Any]:
+    """A step as it is submitted."""
+    return {**step, "stdin": step["stdin"] and step["stdin"][0]}
+
+
+def is_step(read: dict[str, Any], step: dict[str, Any]) -> bool:
+    """Whether a step reads back as it was asked for."""
+    same = all(read[name] == step[name] for name in ("command", "args", "env"))
+    return same and read["stdin"] == (step["stdin"] and told_of(step["stdin"][1]))
+
+
+def told_of(data: bytes) -> dict[str, Any]:
+    """How contents are told."""
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    execute=steps,
+    compile_=st.none() | steps,
+    files=st.dictionaries(st.from_regex(r"[a-z]{1,9}", fullmatch=True), contents, max_size=3),
+)
+def test_any_program_that_compares_reads_back(
+    shared: Site,
+    execute: dict[str, Any],
+    compile_: dict[str, Any] | None,
+    files: dict[str, tuple[Any, bytes]],
+) -> None:
+    judge = {
+        "type": "program",
+        "execute": step_asked(execute),
+        "compile": compile_ and step_asked(compile_),
+        "source": {"files": {path: data[0] for path, data in files.items()}},
+    }
+    read = told(shared, min_quorum=2, comparator=judge)["comparator"]
+    assert (read["type"], read["language"]) == ("program", None)
+    assert read["source"]["files"] == {path: told_of(data[1]) for path, data in files.items()}
+    assert is_step(read["execute"], execute)
+    assert read["compile"] is None if compile_ is None else is_step(read["compile"], compile_)
 
 
 def test_a_program_that_compares_is_filled_by_its_language_as_a_task_is(shared: Site) -> None:
