@@ -47,6 +47,11 @@ def test_the_long_form_is_taken(site: Site) -> None:
     assert job.task.spec.source.files["lib/a.h"].inline == b"\xff"
 
 
+def test_a_script_may_begin_with_blanks(site: Site) -> None:
+    made = site.submit(execute={"command": "\n  echo hello"})
+    assert made["spec"]["execute"]["command"] == "\n  echo hello"
+
+
 def test_a_source_may_be_absent(site: Site) -> None:
     made = site.submit(execute={"command": ["/bin/echo", "hello"]})
     assert made["spec"]["execute"]["command"] == ["/bin/echo", "hello"]

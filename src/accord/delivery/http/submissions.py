@@ -313,9 +313,9 @@ def execute_of(task: Runnable) -> StepIn:
 
 def check_step(step: StepIn, field: str) -> None:
     """Check what a model cannot say. Raises Invalid."""
-    if step.command is not None and (not step.command or not step.command[0].strip()):
-        raise Invalid("The command is empty. Name a program.", field=f"{field}.command")
     words = [step.command] if isinstance(step.command, str) else list(step.command or [])
+    if step.command is not None and (not words or not words[0].strip()):
+        raise Invalid("The command is empty. Name a program.", field=f"{field}.command")
     words += [*step.args, *step.env, *step.env.values()]
     if sum(len(word.encode("utf-8")) + 1 for word in words) > _LONGEST_STEP:
         raise Invalid(
