@@ -526,6 +526,11 @@ def test_a_hostile_archive_is_422(shared: Site, part: str, data: bytes) -> None:
             "multipart/form-data; boundary=X",
             422,
         ),
+        (
+            b"--X\r\nContent-Disposition: form-data\r\n\r\nx\r\n--X--",
+            "multipart/form-data; boundary=X",
+            422,
+        ),
         (b"x" * (5 << 20), "application/json", 413),
         (b"x" * (5 << 20), "multipart/form-data; boundary=X", 413),
     ],

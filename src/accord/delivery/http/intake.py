@@ -92,6 +92,8 @@ def document_of(form: MultiDict[str, str]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, values in form.lists():
+        if not name:  # the library has None for a part without one
+            raise Invalid("A part of the form has no name. Give it one.", field="")
         if name in _PAIRS:
             found["labels" if name == "label" else name] = _pairs(name, values)
         elif name in _REPEATED:
