@@ -71,6 +71,30 @@ def test_a_wrong_form_keeps_what_was_typed(page: Page) -> None:
     assert page.get_by_label("Source").input_value() == "\n  indented = 1\n"
 
 
+def test_a_quorum_is_asked_for_and_agreement_is_seen_also_on_a_phone(page: Page) -> None:
+    page.goto("/submit")
+    page.get_by_label("Source").fill(
+        "import os\nprint(1 + 1e-12 * int(os.environ['ACCORD_REPLICA']))\n"
+    )
+    page.get_by_text("Run it more than once").click()
+    page.get_by_label("Quorum").fill("2")
+    page.get_by_label("Runs are on").select_option("any executors")
+    page.get_by_label("Compared are").select_option("words and numbers")
+    page.get_by_label("Numbers within").fill("1e-9")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.locator("#verdict").wait_for()
+    rows = page.get_by_role("table").get_by_role("row").filter(has_text="agrees")
+    assert rows.count() == 2
+    assert rows.filter(has_text="the result").count() == 1
+    assert "2 of 2 must agree" in page.locator("main").inner_text()
+    page.set_viewport_size({"width": 360, "height": 740})
+    wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(wider) == 0
+    with page.expect_download() as download:
+        rows.first.get_by_role("link").click()
+    assert float(download.value.path().read_text()) == pytest.approx(1)
+
+
 def test_executors_show_the_machine(page: Page) -> None:
     page.goto("/executors")
     shown = page.locator("main").inner_text()

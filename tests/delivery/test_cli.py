@@ -20,8 +20,9 @@ from accord.cli.failure import Failure
 from accord.cli.options import seconds, size
 from accord.cli.output import print_table
 from accord.cli.platform import free_ports
+from accord.cli.redundancy import agreement, comparator_of, rows
 from accord.cli.tasks import await_
-from accord.client import Client, Unauthenticated
+from accord.client import Client, Task, Unauthenticated
 
 
 @pytest.fixture
@@ -140,6 +141,77 @@ def test_what_cannot_be_done_says_what_to_do(accord, argv, says):
     assert code == 1
     assert says in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [("run", "-"), ("submit", "-"), ("map", "x", "y")])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--comparator", "lines"), "--quorum"),
+        (("--adaptive",), "--quorum"),
+        (("--distinct", "none"), "--quorum"),
+        (("--quorum", "0"), "--quorum"),
+        (("--quorum", "two"), "--quorum"),
+        (("--quorum", "2", "--distinct", "planet"), "--distinct"),
+        (("--quorum", "2", "--homogeneous", "cpu"), "os+cpu"),
+        (("--quorum", "2", "--comparator", "fuzzy"), "tokens"),
+        (("--quorum", "2", "--comparator", "{"), "no JSON"),
+        (("--quorum", "2", "--comparator", "{'type'}"), "rel"),
+        (("--quorum", "2", "--comparator", "no/such.json"), "no/such.json"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_quorum_is_one_line(accord, command, options, says):
+    code, out, err = accord(*command, "-l", "python", *options)
+    assert (code != 0, out, err.count("\n")) == (True, "", 1)
+    assert says in err
+
+
+def test_a_comparator_may_lie_in_a_file_that_must_hold_an_object(accord, tmp_path):
+    file = tmp_path / "judge.json"
+    file.write_text('{"type": "json"}')
+    assert comparator_of(str(file)) == {"type": "json"}
+    file.write_text("[]")
+    with pytest.raises(Failure, match="JSON object"):
+        comparator_of(str(file))
+
+
+def test_a_batch_says_once_how_often_its_tasks_run(accord, tmp_path):
+    (tmp_path / "t.json").write_text('{"execute": {"command": "x"}, "redundancy": {}}')
+    once = ("batch", "submit", "--param", "n=1..2", "--quorum", "2")
+    code, _, err = accord(*once, "--template", str(tmp_path / "t.json"))
+    assert code != 0
+    assert "says redundancy already" in err
+    code, _, err = accord("batch", "submit", str(tmp_path / "t.json"), "--quorum", "2")
+    assert (code, "quorum" in err) == (2, True)
+
+
+SHOWN = {
+    "id": "01X",
+    "quorum": 2,
+    "replicas": [
+        {"number": 0, "executor": "a", "owner": "ada", "outcome": "success", "validity": "valid",
+         "canonical": True, "digest": "0123456789abcdef"},
+        {"number": 1, "executor": "b", "outcome": "success", "validity": "invalid"},
+        {"number": 2, "executor": "c", "outcome": "validate_error", "validity": "invalid"},
+        {"number": 3, "executor": "d", "state": "in_progress", "phase": "running", "validity": "init"},
+        {"number": 4, "outcome": "success", "validity": "no_check"},
+    ],
+}  # fmt: skip
+
+
+def test_replicas_are_shown_with_what_became_of_each():
+    task = Task.from_json(SHOWN)
+    assert [tuple(map(str, row))[:6] for row in rows(task)] == [
+        ("0 *", "a of ada", "success", "", "agrees", "0123456789ab"),
+        ("1", "b", "success", "", "differs", ""),
+        ("2", "c", "validate_error", "", "cannot be read", ""),
+        ("3", "d", "running", "", "", ""),
+        ("4", "", "success", "", "not checked", ""),
+    ]
+    assert agreement(task) == "1 of 3 agree"
+    assert agreement(Task.from_json({"id": "01X", "quorum": 3})) == "2 of 3 must agree"
+    assert agreement(Task.from_json({"id": "01X"})) == ""
 
 
 @pytest.mark.parametrize("text", ['title = "x"\nsurprise = 1\n', 'title = "x"\n[batch]\n', "="])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from accord.core.replica import Verdict, content
+from accord.core.task import Numbers
 from tests.builders import a_result, a_step_result
 from tests.delivery.site import Site
 from tests.delivery.test_http_archives import a_zip
@@ -125,6 +127,75 @@ def test_a_page_says_that_nothing_was_printed_only_of_a_program_that_ended(site:
     page = site.get(f"/tasks/{made['id']}").text
     assert "cancelled" in page
     assert "printed nothing" not in page
+
+
+def test_a_page_shows_each_replica_and_whether_it_agrees(site: Site) -> None:
+    made = site.submit(
+        execute={"command": "true"},
+        redundancy={
+            "min_quorum": 2,
+            "target_replicas": 3,
+            "distinct": "none",
+            "comparator": {"type": "numbers", "rel": 1e-9},
+        },
+    )
+    for text in (b"1.0\n", b"2.0\n", b"1.00\n"):
+        site.executor.finish(site.executor.take(), a_result(text))
+    page = site.get(f"/tasks/{made['id']}").text
+    table = page[page.index(">Replicas</h2>") :]
+    rows = re.findall(r"<tr><td>(\d)</td>(.*?)</tr>", table, re.DOTALL)
+    words = ["agrees" in row or "differs" in row for _, row in rows]
+    assert [number for number, _ in rows] == ["0", "1", "2"]
+    assert all(words)
+    assert ("differs" in rows[1][1], "the result" in rows[0][1]) == (True, True)
+    assert [row.count("the result") for _, row in rows] == [1, 0, 0]
+    digest = content(b"2.0\n").digest
+    assert f'stdout?replica=1" title="SHA-256 {digest}"' in rows[1][1]
+    assert f">{digest[:8]}<" in rows[1][1]
+    assert "2 of 2 must agree" in page
+    assert "numbers within 1e-09 of the larger" in page
+
+
+def test_a_page_of_a_single_run_says_nothing_of_a_quorum(site: Site) -> None:
+    made = site.submit()
+    assert "must agree" not in site.get(f"/tasks/{made['id']}").text
+
+
+def test_a_page_tells_by_explain_what_a_replica_waits_for(site: Site) -> None:
+    made = site.submit(execute={"command": "true"}, redundancy={"min_quorum": 2})
+    site.executor.finish(site.executor.take(), a_result())
+    why = (site.get(made["links"]["explain"]).json or {})["explanation"]
+    assert why
+    assert why in html.unescape(site.get(f"/tasks/{made['id']}").text)
+
+
+def test_the_form_asks_for_a_quorum(site: Site) -> None:
+    wish = {"quorum": "2", "comparator": "numbers", "tolerance": "1e-9", "distinct": "none"}
+    assert submit(site, source="print(1)", **wish).status_code == 303
+    policy = site.executor.take().task.spec.redundancy
+    assert (policy.min_quorum, policy.target_replicas, policy.distinct) == (2, 2, "none")
+    assert policy.comparator == Numbers(rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"quorum": "two"}, "quorum must be a number"),
+        ({"quorum": "1.5"}, "quorum must be a whole number"),
+        ({"quorum": "500"}, "redundancy.min_quorum:"),
+        ({"quorum": "2", "comparator": "fuzzy"}, "There is no such comparator"),
+        ({"quorum": "2", "comparator": "numbers", "tolerance": "-1"}, "tolerance must be"),
+    ],
+    ids=str,
+)
+def test_a_wrong_quorum_comes_back_with_what_to_change(
+    site: Site, fields: dict[str, str], told: str
+) -> None:
+    response = submit(site, source="print(1)", **fields)
+    assert response.status_code == 422
+    assert told in response.text
+    assert f'value="{fields["quorum"]}"' in response.text  # it is kept, and the part is open
+    assert '<details class="mb-3" open>' in response.text
 
 
 def test_cancel_and_retry_by_button(site: Site) -> None:

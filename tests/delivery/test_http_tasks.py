@@ -47,6 +47,11 @@ def test_the_long_form_is_taken(site: Site) -> None:
     assert job.task.spec.source.files["lib/a.h"].inline == b"\xff"
 
 
+def test_a_script_may_begin_with_blanks(site: Site) -> None:
+    made = site.submit(execute={"command": "\n  echo hello"})
+    assert made["spec"]["execute"]["command"] == "\n  echo hello"
+
+
 def test_a_source_may_be_absent(site: Site) -> None:
     made = site.submit(execute={"command": ["/bin/echo", "hello"]})
     assert made["spec"]["execute"]["command"] == ["/bin/echo", "hello"]
@@ -428,9 +433,6 @@ def test_a_bad_document_is_422_and_says_what_to_change(
     ]
     + [
         ({"network": True}, "network"),
-        ({"redundancy": {"min_quorum": 2}}, "redundancy.min_quorum"),
-        ({"redundancy": {"target_replicas": 2}}, "redundancy.target_replicas"),
-        ({"redundancy": {"adaptive": True}}, "redundancy.adaptive"),
     ],
 )
 def test_what_is_not_there_yet_is_refused_by_name(
@@ -521,6 +523,11 @@ def test_a_hostile_archive_is_422(shared: Site, part: str, data: bytes) -> None:
         ),
         (
             b'--X\r\nContent-Disposition: form-data; name="up"; filename="a"\r\n\r\n{\r\n--X--',
+            "multipart/form-data; boundary=X",
+            422,
+        ),
+        (
+            b"--X\r\nContent-Disposition: form-data\r\n\r\nx\r\n--X--",
             "multipart/form-data; boundary=X",
             422,
         ),

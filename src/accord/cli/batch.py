@@ -34,6 +34,15 @@ from accord.cli.options import (
 )
 from accord.cli.output import print_json, print_json_lines, print_table, printable
 from accord.cli.progress import display, lasting, speed, state_of
+from accord.cli.redundancy import (
+    Adaptive,
+    Alike,
+    Comparator,
+    Distinctly,
+    Quorum,
+    Target,
+    redundancy,
+)
 from accord.cli.run import Args, Language, Stdin, limits
 from accord.cli.target import connect
 from accord.client import AccordClientError, Batch, Client, Unreachable, fresh_key
@@ -106,6 +115,12 @@ def submit(
     processes: Processes = None,
     output: Output = None,
     disk: Disk = None,
+    quorum: Quorum = None,
+    target: Target = None,
+    comparator: Comparator = None,
+    distinct: Distinctly = None,
+    homogeneous: Alike = None,
+    adaptive: Adaptive = False,
     wait: Wait = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -127,10 +142,13 @@ def submit(
     if (file is None) == (template is None):
         raise Failure("Give a file with tasks, or a --template with its --param.", USAGE)
     sizes = (wall, cpu, memory, processes, output, disk)
+    policy = redundancy(quorum, target, comparator, distinct, homogeneous, adaptive)
     if template is None and any(
-        value is not None for value in (language, arg, stdin, keep, *sizes)
+        value is not None for value in (language, arg, stdin, keep, policy, *sizes)
     ):
-        raise Failure("Arguments, input, limits and kept files of tasks stand in the file.", USAGE)
+        raise Failure(
+            "Arguments, input, limits, quorum and kept files of tasks stand in the file.", USAGE
+        )
     head = {
         "name": name or None,
         "labels": labels(label) or None,
@@ -146,7 +164,8 @@ def submit(
     if template is not None:
         head["name"] = name or named(template)
         filled = templates.template(template, language, arg or (), stdin, limits(*sizes))
-        sweep["template"] = templates.keeping(filled, keep, "--keep")
+        kept = templates.keeping(filled, keep, "--keep")
+        sweep["template"] = templates.redundant(template, kept, policy)
     with connect(url, token) as client:
         batch = _submit(client, file, head, sweep)
         if not json:

@@ -24,6 +24,8 @@ class Expect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     status: str
     verdict: str
     first_line: str | None = None
+    agree: str | None = None
+    """How many of its results agree, as in ``2 of 2``."""
 
 
 class ExpectBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,6 +54,8 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stdin: str | None = None
     outputs: tuple[str, ...] = ()
     limits: dict[str, float | int] = {}
+    redundancy: dict[str, Any] = {}
+    """As the API has it: how often it runs, and when results agree."""
 
     def asked(self, folder: Path) -> dict[str, Any]:
         """What a client submits for it: its files lie in ``folder``."""
@@ -62,6 +66,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "args": self.args,
             "outputs": self.outputs,
             "limits": self.limits,
+            "redundancy": self.redundancy,
         }
         if self.source:
             fields["source"] = (folder / self.source).read_bytes()

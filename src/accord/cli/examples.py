@@ -20,6 +20,7 @@ import typer
 from accord.cli.example_files import AnyExample, BatchExample, Example, load_examples
 from accord.cli.options import Data
 from accord.cli.output import amount, duration, print_table
+from accord.cli.redundancy import agreement
 from accord.client import Batch, Client, Task
 
 LONGEST = 120.0
@@ -134,13 +135,16 @@ def begin(client: Client, folder: Path, name: str, example: AnyExample) -> Calla
 def of_task(example: Example, task: Task) -> Outcome:
     """What a done task means for its example."""
     wanted, line = example.expect, _first_line(task)
+    agreed = agreement(task)
     ended = (task.status, task.verdict) == (wanted.status, wanted.verdict)
+    agree = wanted.agree is None or agreed == f"{wanted.agree} agree"
     return Outcome(
         name=task.name,
-        as_expected=ended and wanted.first_line in (None, line),
-        wanted=f"{wanted.status}, {wanted.verdict}{_with_line(wanted.first_line)}",
+        as_expected=ended and agree and wanted.first_line in (None, line),
+        wanted=f"{wanted.status}, {wanted.verdict}{_with_agreement(wanted.agree)}"
+        f"{_with_line(wanted.first_line)}",
         status=task.status,
-        verdict=task.verdict or task.reason or "",
+        verdict=", ".join(word for word in (task.verdict or task.reason, agreed) if word),
         seconds=task.wall_time,
         memory=task.peak_memory,
         first_line=line,
@@ -175,6 +179,10 @@ def _first_line(task: Task) -> str:
     """Of its output, or of the compiler's where there is none."""
     shown = task.stdout or task.compile_stderr or task.stderr
     return shown.splitlines()[0] if shown else ""
+
+
+def _with_agreement(agree: str | None) -> str:
+    return f", {agree} agree" if agree is not None else ""
 
 
 def _with_line(line: str | None) -> str:

@@ -38,6 +38,15 @@ from accord.cli.options import (
     labels,
 )
 from accord.cli.progress import Display, State, display
+from accord.cli.redundancy import (
+    Adaptive,
+    Alike,
+    Comparator,
+    Distinctly,
+    Quorum,
+    Target,
+    redundancy,
+)
 from accord.cli.run import Language, described, limits
 from accord.cli.target import connect
 from accord.cli.templates import template
@@ -121,6 +130,12 @@ def map_(
     processes: Processes = None,
     output: Output = None,
     disk: Disk = None,
+    quorum: Quorum = None,
+    target: Target = None,
+    comparator: Comparator = None,
+    distinct: Distinctly = None,
+    homogeneous: Alike = None,
+    adaptive: Adaptive = False,
     quiet: Quiet = False,
     url: Url = None,
     token: Token = None,
@@ -141,7 +156,8 @@ def map_(
     wishes = limits(wall, cpu, memory, processes, output, disk)
     clock = SystemClock()
     with no_count():
-        make = maker(command, language, wishes)
+        policy = redundancy(quorum, target, comparator, distinct, homogeneous, adaptive)
+        make = maker(command, language, wishes, policy)
         source = Arguments(_given(arguments or []))
         about = {"name": name or named(command), "labels": labels(label)}
     with no_count(), connect(url, token) as client:
@@ -182,10 +198,14 @@ def _given(arguments: list[str]) -> list[str] | None:
 
 
 def maker(
-    command: str, language: str | None, wishes: dict[str, float]
+    command: str,
+    language: str | None,
+    wishes: dict[str, float],
+    policy: Mapping[str, Any] | None = None,
 ) -> Callable[[Job], dict[str, Any]]:
     """What makes a job's spec: of a shell command, or of a program that gets the argument."""
     found = template(command, language, (), None, wishes)
+    found |= {"redundancy": dict(policy)} if policy else {}
     if "source" in found:
         return lambda job: {**found, "execute": {"args": [job.argument]}}
     if found.get("execute") != {"command": command}:

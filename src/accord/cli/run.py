@@ -12,6 +12,15 @@ import typer
 
 from accord.cli.failure import INTERRUPTED, Failure, complain
 from accord.cli.options import Cpu, Disk, Memory, Output, Processes, Token, Url, Wall
+from accord.cli.redundancy import (
+    Adaptive,
+    Alike,
+    Comparator,
+    Distinctly,
+    Quorum,
+    Target,
+    redundancy,
+)
 from accord.cli.target import connect_or_start
 from accord.client import AccordClientError, Client, Conflict, Event, Task
 
@@ -39,6 +48,12 @@ def run(
     processes: Processes = None,
     output: Output = None,
     disk: Disk = None,
+    quorum: Quorum = None,
+    target: Target = None,
+    comparator: Comparator = None,
+    distinct: Distinctly = None,
+    homogeneous: Alike = None,
+    adaptive: Adaptive = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
@@ -46,18 +61,22 @@ def run(
 
     A failed compilation exits with 65, a time limit with 124, a memory limit
     with 137, any other limit with 1, a program killed by signal n with 128+n; a
-    line on stderr says which. Where no platform runs on this machine, a private
+    line on stderr says which. With --quorum the output comes when results agree;
+    where they do not, it exits with 1. Where no platform runs on this machine, a private
     one is brought up for the moment. Ctrl-C cancels.
 
     Examples:
       accord run main.cpp --stdin input.txt --wall 10 --memory 256M
 
       echo 'print(6*7)' | accord run - -l python
+
+      accord run main.cpp --quorum 2 --comparator lines --distinct none
     """
+    policy = redundancy(quorum, target, comparator, distinct, homogeneous, adaptive)
     fields = program(file, language, stdin, arg)
     wishes = limits(wall, cpu, memory, processes, output, disk)
     with connect_or_start(url, token) as client:
-        task = client.submit(limits=wishes, **fields)
+        task = client.submit(limits=wishes, redundancy=policy, **fields)
         raise typer.Exit(follow(client, task.id))
 
 
@@ -126,9 +145,12 @@ class Copy:
                 return
 
     def to_the_end(self) -> Task:
-        """Copy until the task is done; returns it."""
-        for event in self._client.events(self._id):
-            self._take(event)
+        """Copy until the task is done; returns it. Where results are compared, there is nothing to
+        copy before.
+        """
+        if self._client.get(self._id).target_replicas < 2:
+            for event in self._client.events(self._id):
+                self._take(event)
         task = self._client.wait(self._id)
         if task.verdict is not None and _ran(task):
             self._write_rest()

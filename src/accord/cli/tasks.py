@@ -25,6 +25,18 @@ from accord.cli.options import (
     labels,
 )
 from accord.cli.output import amount, duration, print_json, print_json_lines, print_table, printable
+from accord.cli.redundancy import (
+    COLUMNS,
+    Adaptive,
+    Alike,
+    Comparator,
+    Distinctly,
+    Quorum,
+    Target,
+    agreement,
+    redundancy,
+    rows,
+)
 from accord.cli.run import Args, Copy, Language, Stdin, limits, program
 from accord.cli.target import connect
 from accord.client import Client, Task
@@ -56,6 +68,12 @@ def submit(
     processes: Processes = None,
     output: Output = None,
     disk: Disk = None,
+    quorum: Quorum = None,
+    target: Target = None,
+    comparator: Comparator = None,
+    distinct: Distinctly = None,
+    homogeneous: Alike = None,
+    adaptive: Adaptive = False,
     wait: Wait = False,
     json: Json = False,
     url: Url = None,
@@ -68,6 +86,7 @@ def submit(
 
       accord submit project.zip --compile 'make' --execute './main' --keep 'out/*'
     """
+    policy = redundancy(quorum, target, comparator, distinct, homogeneous, adaptive)
     fields = _fields(file, language, stdin, arg, compile_, execute)
     fields["name"] = name or fields.get("name", "")
     with connect(url, token) as client:
@@ -76,6 +95,7 @@ def submit(
             labels=labels(label),
             priority=priority,
             outputs=keep or (),
+            redundancy=policy,
             key=key,
             **fields,
         )
@@ -174,7 +194,11 @@ def show(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Show a task: its state and why, its result, its output."""
+    """Show a task: its state and why, its result, its output.
+
+    Where it ran more than once, each replica is shown, and whether its result
+    agrees; * marks the one whose result is the task's.
+    """
     with connect(url, token) as client:
         task = client.wait(task_id) if wait else client.get(task_id)
         why = client.explain(task_id)
@@ -184,6 +208,10 @@ def show(
     for name, value in _facts(task, why):
         if value not in (None, ""):
             print(f"{name:10} {printable(str(value))}")
+    if len(task.replicas) > 1:
+        print()
+        print_table(COLUMNS, rows(task), yielding=COLUMNS.index("executor"))
+        print()
     for stream in ("compile_stdout", "compile_stderr", "stdout", "stderr"):
         _show_text(stream, getattr(task, stream))
 
@@ -205,6 +233,7 @@ def _facts(task: Task, why: str) -> list[tuple[str, object]]:
         ("added", task.add_time),
         ("done", task.done_time),
         ("runs", len(task.replicas)),
+        ("agreement", agreement(task)),
         ("kept", ", ".join(str(f.get("name", "")) for f in task.outputs)),
     ]
 

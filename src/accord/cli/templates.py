@@ -152,6 +152,17 @@ def finishing(file: str | None) -> dict[str, Any] | None:
     return spec(**program(file, None, None, None))
 
 
+def redundant(
+    what: str, task: dict[str, Any] | None, policy: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """The task with that redundancy. Raises Failure where it says another."""
+    if task is None or policy is None:
+        return task
+    if "redundancy" in task:
+        raise Failure(f"{what} says redundancy already. Say it there, or on the command line.")
+    return {**task, "redundancy": dict(policy)}
+
+
 def keeping(
     task: dict[str, Any] | None, globs: Sequence[str] | None, option: str
 ) -> dict[str, Any] | None:

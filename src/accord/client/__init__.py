@@ -21,7 +21,7 @@ from accord.client.errors import (
     Unavailable,
     Unreachable,
 )
-from accord.client.model import Batch, Event, Executor, Judicator, Task
+from accord.client.model import Batch, Event, Executor, Judicator, Replica, Task
 from accord.client.specs import spec
 from accord.client.transport import fresh_key
 
@@ -38,6 +38,7 @@ __all__ = [
     "Judicator",
     "NotFound",
     "NotYet",
+    "Replica",
     "Task",
     "TooLarge",
     "Unauthenticated",

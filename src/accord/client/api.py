@@ -62,6 +62,7 @@ class Client(Batches):
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
         outputs: Sequence[str] = (),
+        redundancy: Mapping[str, Any] | None = None,
         key: str | None = None,
         **more: Any,
     ) -> Task:
@@ -70,9 +71,10 @@ class Client(Batches):
         ``source`` is one file's text or several files by path; ``archive`` a zip instead.
         ``language`` fills in the commands; else ``execute`` (and ``compile``) say what to run: a
         string is a script for bash, a list a program with its arguments. ``limits`` are those of
-        the execute step. ``key`` makes a repeated submission the same task; where none is given
-        a fresh one is made, so that a lost answer does not make two tasks. Raises Invalid,
-        naming the field, Unreachable and the other errors of this package.
+        the execute step. ``redundancy`` has it run more than once and the results compared, as by
+        ``{"min_quorum": 2, "comparator": "lines"}``. ``key`` makes a repeated submission the same
+        task; where none is given a fresh one is made, so that a lost answer does not make two
+        tasks. Raises Invalid, naming the field, Unreachable and the other errors of this package.
         """
         document = body(
             source,
@@ -86,6 +88,7 @@ class Client(Batches):
             labels=labels,
             priority=priority,
             outputs=outputs,
+            redundancy=redundancy,
             **more,
         )
         parts = {
@@ -155,13 +158,15 @@ class Client(Batches):
         """
         return self._http.request("GET", _path(id_) + "/certificate", repeat=True).content
 
-    def file(self, id_: str, name: str, start: int = 0) -> bytes:
+    def file(self, id_: str, name: str, start: int = 0, replica: int | None = None) -> bytes:
         """The exact bytes of source, stdin, stdout, stderr, … or ``outputs/PATH``.
 
-        Unlike the task's ``stdout``, nothing is cut or replaced.
+        Unlike the task's ``stdout``, nothing is cut or replaced. They are the task's result;
+        ``replica`` names the run whose output is wanted instead.
         """
         headers = {"Range": f"bytes={start}-"} if start else {}
-        path = f"{_path(id_)}/files/{quote(name)}"
+        of = "" if replica is None else f"?replica={replica}"
+        path = f"{_path(id_)}/files/{quote(name)}{of}"
         try:
             return self._http.request("GET", path, repeat=True, headers=headers).content
         except AccordClientError as error:

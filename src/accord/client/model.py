@@ -25,6 +25,44 @@ class _Document:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Replica(_Document):
+    """One run of a task on one executor."""
+
+    number: int
+    executor: str = ""
+    owner: str = ""
+    """Whose executor it is; empty where it is nobody's in particular."""
+    state: str = ""
+    """unsent, in_progress or over."""
+    phase: str = ""
+    """What it is at, while in progress."""
+    outcome: str = ""
+    """What became of it as a run, once it is over."""
+    verdict: str | None = None
+    """What the program did, where the outcome is ``success``."""
+    validity: str = ""
+    """Whether its result agrees: init, valid, invalid, inconclusive, no_check or too_late."""
+    canonical: bool = False
+    """Whether its result is the task's."""
+    digest: str | None = None
+    """SHA-256 of its standard output; ``Client.file`` with ``replica`` has the bytes."""
+    kept: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """SHA-256 of its kept files, by path."""
+    exit_code: int | None = None
+    signal: int | None = None
+    limit: str | None = None
+    wall_time: float | None = None
+    cpu_time: float | None = None
+    peak_memory: int | None = None
+    credit: float = 0.0
+    sent_time: str = ""
+    """ISO 8601 in UTC, as is ``received_time``."""
+    received_time: str = ""
+    message: str = ""
+    """Why the outcome is what it is, where that needs saying."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Task(_Document):
     """A task. Times are seconds (``wall_time``, ``cpu_time``), memory is bytes."""
 
@@ -67,15 +105,35 @@ class Task(_Document):
     """The batch that it is the finishing task of."""
     retried_by: str = ""
     """The task that took its place in the batch."""
-    replicas: Sequence[Mapping[str, Any]] = ()
-    """Its runs, as the API tells them."""
+    quorum: int = 1
+    """Results of which a majority must agree."""
+    target_replicas: int = 1
+    """Runs that are wanted for now."""
+    replicas: Sequence[Replica] = ()
+    """Its runs."""
     outputs: Sequence[Mapping[str, Any]] = ()
     """Kept output files: name, size, sha256, href."""
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """The task that the API's document tells of, its replicas as such."""
+        replicas = [Replica.from_json(replica) for replica in document.get("replicas") or ()]
+        return dataclasses.replace(super().from_json(document), replicas=tuple(replicas))
 
     @property
     def done(self) -> bool:
         """Whether its status is final."""
         return self.status not in OPEN
+
+    @property
+    def results(self) -> int:
+        """Replicas whose program ran to a verdict."""
+        return sum(replica.outcome == "success" for replica in self.replicas)
+
+    @property
+    def agreeing(self) -> int:
+        """Replicas whose results agree with the task's, that one included."""
+        return sum(replica.validity == "valid" for replica in self.replicas)
 
     @property
     def ok(self) -> bool:

@@ -46,6 +46,7 @@ def body(
     labels: Mapping[str, str] | None = None,
     priority: int = 0,
     outputs: Sequence[str] = (),
+    redundancy: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """The document of a submission, without what may travel beside it as files."""
@@ -66,6 +67,7 @@ def body(
         "labels": dict(labels) if labels else None,
         "priority": priority or None,
         "outputs": list(outputs) or None,
+        "redundancy": dict(redundancy) if redundancy else None,
         **more,
     }
     return {field: value for field, value in found.items() if value is not None}

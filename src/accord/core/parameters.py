@@ -16,7 +16,16 @@ import msgspec
 
 from accord.core.errors import Invalid
 from accord.core.replica import Content, content
-from accord.core.task import INLINE_DOCUMENT, NewTask, Scalar, Source, Spec, Step
+from accord.core.task import (
+    INLINE_DOCUMENT,
+    Files,
+    NewTask,
+    Redundancy,
+    Scalar,
+    Source,
+    Spec,
+    Step,
+)
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """How a parameter may be called."""
@@ -178,8 +187,9 @@ def fill(template: NewTask, values: Mapping[str, Scalar]) -> NewTask:
     """The task that a template makes of these values.
 
     Filled are its name, its labels' values, commands, arguments, environment, stdin, and the names
-    of source and output files. Contents of source files are the same for all. Raises Invalid where
-    two files come to have one name, or the values take more room than a task has.
+    of source and output files, those that are compared included. Contents of source files are the
+    same for all, and so is a program that compares. Raises Invalid where two files come to have one
+    name, or the values take more room than a task has.
     """
     put = filler(values)
     labels = {key: put(value) for key, value in template.labels.items()}
@@ -195,7 +205,16 @@ def _filled(spec: Spec, put: Callable[[str], str]) -> Spec:
         compile=_filled_step(spec.compile, put) if spec.compile else None,
         execute=_filled_step(spec.execute, put),
         outputs=tuple(map(put, spec.outputs)),
+        redundancy=_filled_redundancy(spec.redundancy, put),
     )
+
+
+def _filled_redundancy(policy: Redundancy, put: Callable[[str], str]) -> Redundancy:
+    """The names of files that are compared, as they are those of output files."""
+    if not isinstance(policy.comparator, Files):
+        return policy
+    paths = tuple(map(put, policy.comparator.paths))
+    return msgspec.structs.replace(policy, comparator=Files(paths=paths))
 
 
 def _filled_source(source: Source | None, put: Callable[[str], str]) -> Source | None:

@@ -136,6 +136,12 @@ def check_policy(policy: Redundancy) -> None:
             "redundancy.delay_bound must be a positive number of seconds.",
             field="redundancy.delay_bound",
         )
+    if policy.adaptive and policy.min_quorum < 2:
+        raise Invalid(
+            "redundancy.adaptive needs a min_quorum of 2 or more: it is what a result of an executor "
+            "that is not trusted has to come to.",
+            field="redundancy.adaptive",
+        )
     _check_choice("distinct", policy.distinct, DISTINCT)
     _check_choice("homogeneous", policy.homogeneous, HOMOGENEOUS)
     if isinstance(policy.comparator, Numbers):

@@ -78,8 +78,13 @@ def reason_of(task: Task) -> Reason | None:
     return next((reason for bit, reason in _FAILED if mask & bit), None)
 
 
+def result_of(task: Task) -> Result | None:
+    """The task's result: the canonical one. What other replicas brought is theirs alone."""
+    return _canonical(task).result if task.canonical is not None else None
+
+
 def shown_replica(task: Task) -> Replica | None:
-    """The replica whose result a reader sees: the canonical one, else the latest with news.
+    """The replica that a reader is told of: the canonical one, else the latest with news.
 
     News is first a run in progress, then a result or a fault. None where nothing was sent yet.
     """
@@ -100,8 +105,7 @@ def shown_step(result: Result) -> StepResult | None:
 
 def summary_of(task: Task, phases: Mapping[int, Phase] | None = None) -> Summary:
     """The task as a list shows it."""
-    shown = shown_replica(task)
-    result = shown.result if shown else None
+    shown, result = shown_replica(task), result_of(task)
     step = shown_step(result) if result else None
     return Summary(
         id=task.id,

@@ -153,8 +153,8 @@ class Judicator(Protocol):
         """Add at most 100 tasks, all or none; durable on return.
 
         The same key of the same user with the same content answers with the task that is there;
-        with other content KeyReused. NotYet where a spec asks for what is not there yet; Invalid
-        with the field for anything else; NotFound for a blob that was never put.
+        with other content KeyReused. Invalid with the field for what is not right; NotFound for a
+        blob that was never put.
         """
 
     def cancel(self, id_: TaskId) -> TaskView:

@@ -13,7 +13,6 @@ from accord.core.limits import Limits
 from accord.core.parameters import Axis, Rows, fill
 from accord.core.policy import Policy
 from accord.core.task import NewTask, Scalar, Task
-from accord.core.transition import check_policy
 from accord.ports.assimilator import Assimilator
 from accord.ports.blobs import Blobs
 from accord.ports.clock import Ids
@@ -75,16 +74,15 @@ class Adding:
         return self.made(new, id_, now, origin)
 
     def check_all(self, new: Sequence[NewTask]) -> None:
-        """Check what one call brings. Invalid, NotYet, NotFound, naming the index."""
+        """Check what one call brings. Invalid, NotFound, naming the index."""
         if len(new) > MOST_TASKS:
             raise Invalid(f"At most {MOST_TASKS} tasks are added at once.", field="tasks")
         for number, one in enumerate(new):
             self._check(one, number if len(new) > 1 else None)
 
     def check(self, one: NewTask) -> None:
-        """Check one. Invalid, NotYet, NotFound."""
+        """Check one. Invalid, NotFound."""
         check(one, self._caps, self._handlers)
-        check_policy(one.spec.redundancy)
         check_blobs(one, self._blobs)
 
     def check_rows(self, axes: Sequence[Axis]) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import msgspec
 
@@ -24,13 +25,17 @@ from accord.core.replica import Content, content
 from accord.core.task import (
     INLINE_DOCUMENT,
     Assimilation,
+    Comparator,
+    Files,
     NewTask,
+    Program,
     Redundancy,
     Requires,
     Source,
     Spec,
     Step,
 )
+from accord.core.transition import check_policy
 from accord.ports.assimilator import KEEP, Assimilator
 from accord.ports.blobs import Blobs
 from accord.services.weight import spec_bytes
@@ -45,6 +50,10 @@ LABELS_BYTES = 4096
 NAME = 256
 KEY = 256
 MOST_OUTPUTS = 100
+MOST_COMPARED = 100
+"""Kept files that a comparator looks at."""
+MOST_REPLICAS = 100
+"""Of one task, in all: they lie in its document."""
 MOST_TAGS = 32
 PATH = 1024
 LONGEST = 366 * 86400.0
@@ -52,11 +61,11 @@ LONGEST = 366 * 86400.0
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_DISTINCT = ("executor", "owner", "none")
+_COMPARATOR = "redundancy.comparator"
 
 
 def check(new: NewTask, caps: Limits, handlers: Mapping[str, Assimilator]) -> None:
-    """Check all that can be seen from the task alone. Invalid or NotYet, naming the field."""
+    """Check all that can be seen from the task alone. Invalid, naming the field."""
     _check_assimilation(new.spec.assimilate, handlers)
     ids.name(new.user, "user")
     _check_text("name", new.name, NAME)
@@ -128,18 +137,17 @@ def _check_assimilation(wish: Assimilation, handlers: Mapping[str, Assimilator])
 
 
 def _check_spec(spec: Spec, caps: Limits) -> None:
-    _check_redundancy(spec.redundancy)
-    if spec.language is not None:
-        preset(spec.language)
-    if spec.source is not None:
-        _check_source(spec.source)
-    if spec.compile is not None:
-        _check_step("compile", spec.compile, caps)
-    _check_step("execute", spec.execute, caps)
+    _check_runnable(spec, caps)
+    _check_redundancy(spec.redundancy, caps)
     _check_requires(spec.requires)
     _require(len(spec.outputs) <= MOST_OUTPUTS, "outputs", f"takes at most {MOST_OUTPUTS} globs")
     for glob in spec.outputs:
         _check_path("outputs", glob)
+    _require(
+        bool(spec.outputs) or not isinstance(spec.redundancy.comparator, Files),
+        f"{_COMPARATOR}.paths",
+        "are those of kept files, and outputs keeps none; say there which to keep",
+    )
     if spec.deadline is not None:
         _require(0 < spec.deadline <= LONGEST, "deadline", f"must lie between 0 and {LONGEST:.0f}")
     inline = 0
@@ -152,15 +160,48 @@ def _check_spec(spec: Spec, caps: Limits) -> None:
     )
 
 
-def _check_redundancy(policy: Redundancy) -> None:
-    """The fields among themselves are the core's to check (rule C1)."""
-    known = ", ".join(_DISTINCT)
-    _require(policy.distinct in _DISTINCT, "redundancy.distinct", f"must be one of {known}")
+def _check_runnable(what: Spec | Program, caps: Limits) -> None:
+    """A program, its own source and steps: a task's, or one that compares results."""
+    if what.language is not None:
+        preset(what.language)
+    if what.source is not None:
+        _check_source(what.source)
+    if what.compile is not None:
+        _check_step("compile", what.compile, caps)
+    _check_step("execute", what.execute, caps)
+
+
+def _check_redundancy(policy: Redundancy, caps: Limits) -> None:
+    check_policy(policy)
     if policy.delay_bound is not None:
-        within = 0 < policy.delay_bound <= LONGEST
+        within = policy.delay_bound <= LONGEST
         _require(within, "redundancy.delay_bound", f"must lie between 0 and {LONGEST:.0f}")
-    most = max(policy.max_total_replicas, policy.max_lost_replicas)
-    _require(most <= 100, "redundancy.max_total_replicas", "must be at most 100")
+    for field in ("max_total_replicas", "max_lost_replicas"):
+        few = getattr(policy, field) <= MOST_REPLICAS
+        _require(few, f"redundancy.{field}", f"must be at most {MOST_REPLICAS}")
+    _check_comparator(policy.comparator, caps)
+
+
+def _check_comparator(comparator: Comparator, caps: Limits) -> None:
+    if isinstance(comparator, Files):
+        field = f"{_COMPARATOR}.paths"
+        some = 1 <= len(comparator.paths) <= MOST_COMPARED
+        _require(some, field, f"takes 1 to {MOST_COMPARED} paths of kept files")
+        for path in comparator.paths:
+            _check_path(field, path)
+    if isinstance(comparator, Program):
+        with _below(_COMPARATOR):
+            _check_runnable(comparator, caps)
+
+
+@contextmanager
+def _below(place: str) -> Iterator[None]:
+    """Errors from within name their field below ``place``."""
+    try:
+        yield
+    except Invalid as error:
+        field = f"{place}.{error.fields['field']}"
+        raise Invalid(f"{place}: {error.message}", field=field) from error
 
 
 def _check_source(source: Source) -> None:
@@ -224,13 +265,21 @@ def _check_requires(requires: Requires) -> None:
 
 
 def _contents(spec: Spec) -> Iterable[tuple[str, Content]]:
-    if spec.source:
-        yield from ((f"source.files.{path}", found) for path, found in spec.source.files.items())
-        if spec.source.archive:
-            yield "source.archive", spec.source.archive
+    yield from _runnable_contents(spec)
     if spec.data:
         yield "data", spec.data
-    for field, step in (("compile", spec.compile), ("execute", spec.execute)):
+    comparator = spec.redundancy.comparator
+    if isinstance(comparator, Program):
+        for field, found in _runnable_contents(comparator):
+            yield f"{_COMPARATOR}.{field}", found
+
+
+def _runnable_contents(what: Spec | Program) -> Iterable[tuple[str, Content]]:
+    if what.source:
+        yield from ((f"source.files.{path}", found) for path, found in what.source.files.items())
+        if what.source.archive:
+            yield "source.archive", what.source.archive
+    for field, step in (("compile", what.compile), ("execute", what.execute)):
         if step and step.stdin:
             yield f"{field}.stdin", step.stdin
 

@@ -19,7 +19,7 @@ from accord.core.errors import NotFound
 from accord.core.ids import TaskId, place
 from accord.core.replica import Content
 from accord.core.task import Task
-from accord.core.view import shown_replica
+from accord.core.view import result_of
 from accord.ports.blobs import Blobs
 from accord.ports.store import Store
 from accord.services.lines import encoded, line_of, read
@@ -100,8 +100,8 @@ class Archive:
 
     def _take_files(self, task: Task) -> dict[str, str]:
         """Choose what of a task's kept files goes in; where it will lie."""
-        shown = shown_replica(task)
-        kept = shown.result.kept if shown and shown.result else {}
+        result = result_of(task)
+        kept = result.kept if result else {}
         places: dict[str, str] = {}
         for path, content in kept.items():
             if len(self._files) >= MOST_FILES or content.size > self._room:

@@ -13,7 +13,7 @@ from accord.core.errors import NotFound
 from accord.core.ids import place
 from accord.core.replica import Content, Result
 from accord.core.task import Task
-from accord.core.view import reason_of, shown_replica, shown_step, status_of
+from accord.core.view import reason_of, result_of, shown_replica, shown_step, status_of
 from accord.ports.blobs import Blobs
 
 STDOUT = 64 * 1024
@@ -24,8 +24,7 @@ _encoder = msgspec.json.Encoder()
 
 def line_of(task: Task, blobs: Blobs, places: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The fields. ``places`` says where kept files lie, by their paths; None where nowhere."""
-    shown = shown_replica(task)
-    result = shown.result if shown else None
+    shown, result = shown_replica(task), result_of(task)
     step = shown_step(result) if result else None
     text, cut = _stdout(result, blobs)
     return {

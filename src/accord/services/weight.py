@@ -12,7 +12,16 @@ import msgspec
 
 from accord.core.ids import Digest
 from accord.core.replica import Content, Replica, Result, StepResult
-from accord.core.task import INLINE_DOCUMENT, INLINE_STREAM, Spec, Step, Task, contents
+from accord.core.task import (
+    INLINE_DOCUMENT,
+    INLINE_STREAM,
+    Files,
+    Program,
+    Spec,
+    Step,
+    Task,
+    contents,
+)
 from accord.ports.blobs import Blobs
 
 
@@ -23,12 +32,22 @@ def inline_bytes(found: tuple[Content, ...]) -> int:
 
 def spec_bytes(spec: Spec) -> int:
     """The text of a spec that is not content: commands, arguments, environment, paths."""
-    texts = [*spec.outputs, *_texts(spec.execute)]
-    if spec.compile:
-        texts += _texts(spec.compile)
-    if spec.source:
-        texts += spec.source.files
+    texts = [*spec.outputs, *_runnable_texts(spec)]
+    comparator = spec.redundancy.comparator
+    if isinstance(comparator, Files):
+        texts += comparator.paths
+    if isinstance(comparator, Program):
+        texts += _runnable_texts(comparator)
     return len("".join(texts).encode())
+
+
+def _runnable_texts(what: Spec | Program) -> list[str]:
+    texts = _texts(what.execute)
+    if what.compile:
+        texts += _texts(what.compile)
+    if what.source:
+        texts += what.source.files
+    return texts
 
 
 def _texts(step: Step) -> list[str]:

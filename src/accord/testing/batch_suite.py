@@ -17,13 +17,16 @@ from accord.core.parameters import Range, Rows, Values
 from accord.core.replica import Result, StepResult, Verdict, content
 from accord.core.search import Query
 from accord.core.status import Status
-from accord.core.task import Assimilation, Spec
+from accord.core.task import Assimilation, Redundancy, Spec
 from accord.ports.judicator import Assignment, Judicator
 from accord.testing.judicator_parts import NOBODY, Call, Machine, a_new, a_result, a_step
 
 NO_BATCH = BatchId(NOBODY)
 HELD = 7.5
 """Seconds for which polls and readers are held in these tests; the fake clock does not pass them."""
+
+
+_CONTRADICTION = Redundancy(min_quorum=3, target_replicas=2)
 
 
 def a_batch(source: BatchSource = BatchSource.LIST, **changes: Any) -> NewBatch:
@@ -170,6 +173,8 @@ class BatchSuite:
             (a_sweep(template=a_new(priority=500)), "priority"),
             (a_batch(finish=a_new(data=content(b""))), "finish.data"),
             (a_batch(finish=a_new(outputs=("../*",))), "outputs"),
+            (a_sweep(template=a_new(redundancy=_CONTRADICTION)), "redundancy.min_quorum"),
+            (a_batch(finish=a_new(redundancy=_CONTRADICTION)), "redundancy.min_quorum"),
         ],
         ids=lambda value: value if isinstance(value, str) else "",
     )

@@ -9,6 +9,7 @@ behind it waits, and ``verify``, by which its signatures are checked.
 from __future__ import annotations
 
 import hashlib
+import math
 from functools import partial
 from typing import Any
 
@@ -44,7 +45,19 @@ from accord.core.replica import (
 )
 from accord.core.search import Query
 from accord.core.status import Status
-from accord.core.task import Redundancy, Requires, Source
+from accord.core.task import (
+    Comparator,
+    Exact,
+    Files,
+    Json,
+    Lines,
+    Numbers,
+    Program,
+    Redundancy,
+    Requires,
+    Source,
+    Tokens,
+)
 from accord.core.user import Role, Token
 from accord.ports.judicator import Assignment, Finished, Held, Judicator, Orders
 from accord.ports.store import Chunk
@@ -61,6 +74,22 @@ from accord.testing.judicator_parts import (
     names,
 )
 from accord.testing.redundancy_suite import RedundancySuite
+
+
+def _redundant(**policy: Any) -> dict[str, Any]:
+    """The fields of a task that two results of are to agree."""
+    fields = {"min_quorum": 2, "target_replicas": 2, **policy}
+    return {"redundancy": Redundancy(**fields)}
+
+
+def _compared(comparator: Comparator, **changes: Any) -> dict[str, Any]:
+    """The same, by that comparator; it keeps files."""
+    return {"outputs": ("*",), **_redundant(comparator=comparator), **changes}
+
+
+def _judge(**step: Any) -> Program:
+    """A program that compares results."""
+    return Program(execute=a_step(**step))
 
 
 class _Adding:
@@ -149,6 +178,49 @@ class _Adding:
             ({"deadline": -1.0}, "deadline"),
             ({"redundancy": Redundancy(distinct="planet")}, "redundancy.distinct"),
             ({"redundancy": Redundancy(max_error_replicas=0)}, "redundancy.max_error_replicas"),
+            (_redundant(min_quorum=3), "redundancy.min_quorum"),
+            (_redundant(target_replicas=7), "redundancy.target_replicas"),
+            (_redundant(max_success_replicas=11), "redundancy.max_success_replicas"),
+            (_redundant(max_error_replicas=11), "redundancy.max_error_replicas"),
+            (_redundant(max_total_replicas=101), "redundancy.max_total_replicas"),
+            (_redundant(max_lost_replicas=101), "redundancy.max_lost_replicas"),
+            (_redundant(delay_bound=math.inf), "redundancy.delay_bound"),
+            (_redundant(delay_bound=0.0), "redundancy.delay_bound"),
+            (_redundant(homogeneous="planet"), "redundancy.homogeneous"),
+            (_redundant(min_quorum=1, adaptive=True), "redundancy.adaptive"),
+            (_compared(Numbers(abs=-1.0)), "redundancy.comparator.abs"),
+            (_compared(Numbers(rel=math.nan)), "redundancy.comparator.rel"),
+            (_compared(Numbers(rel=math.inf)), "redundancy.comparator.rel"),
+            (_compared(Files(paths=())), "redundancy.comparator.paths"),
+            (_compared(Files(paths=("../x",))), "redundancy.comparator.paths"),
+            (_compared(Files(paths=("x",) * 101)), "redundancy.comparator.paths"),
+            (_compared(Files(paths=("x",)), outputs=()), "redundancy.comparator.paths"),
+            (_compared(_judge(command="")), "redundancy.comparator.execute.command"),
+            (_compared(_judge(env={"A=": ""})), "redundancy.comparator.execute.env"),
+            (
+                _compared(_judge(limits=msgspec.structs.replace(EXECUTE_DEFAULTS, wall=1e9))),
+                "redundancy.comparator.execute.limits.wall",
+            ),
+            (
+                _compared(Program(execute=a_step(), compile=a_step(command=()))),
+                "redundancy.comparator.compile.command",
+            ),
+            (
+                _compared(Program(execute=a_step(), language="cobol")),
+                "redundancy.comparator.language",
+            ),
+            (
+                _compared(Program(execute=a_step(), source=Source(files={"/x": content(b"")}))),
+                "redundancy.comparator.source.files",
+            ),
+            (
+                _compared(
+                    _judge(stdin=Content(digest=Digest("0" * 64), size=1, inline=b"x")),
+                ),
+                "redundancy.comparator.execute.stdin",
+            ),
+            (_compared(_judge(stdin=content(b"x" * 200_000))), "spec"),
+            (_compared(_judge(args=("x" * 200_000,))), "spec"),
             ({"execute": a_step(stdin=content(b"x" * 200_000))}, "spec"),
             (
                 {"execute": a_step(stdin=Content(digest=Digest("0" * 64), size=1, inline=b"x"))},
@@ -164,6 +236,36 @@ class _Adding:
         assert refused.value.fields["field"] == field
         assert judicator.counts() == {}
 
+    @pytest.mark.parametrize(
+        "comparator",
+        [
+            Exact(),
+            Lines(),
+            Tokens(),
+            Numbers(abs=0.0, rel=1e-9),
+            Json(),
+            Files(paths=("out/a", "b")),
+            Program(
+                language="python",
+                source=Source(files={"main.py": content(b"\xff")}),
+                compile=a_step(command="true"),
+                execute=a_step(command=("python3", "main.py"), stdin=content(b"in")),
+            ),
+        ],
+        ids=lambda comparator: type(comparator).__name__,
+    )
+    def test_redundancy_reads_back_as_it_was_sent_with_its_replicas_made(
+        self, judicator: Judicator, comparator: Comparator
+    ) -> None:
+        wish = _compared(comparator, **_redundant(
+            comparator=comparator, target_replicas=3, distinct="none", homogeneous="os+cpu",
+            delay_bound=7.0,
+        ))  # fmt: skip
+        (task,) = judicator.add([a_new(**wish)])
+        assert judicator.get(task.id).task == task
+        assert task.spec.redundancy == wish["redundancy"]
+        assert [replica.number for replica in task.replicas] == [0, 1, 2]
+
     def test_a_language_that_no_executor_has_is_taken_and_explained(
         self, judicator: Judicator
     ) -> None:
@@ -175,6 +277,15 @@ class _Adding:
         missing = Digest(hashlib.sha256(b"missing").hexdigest())
         with pytest.raises(NotFound, match=missing):
             judicator.add([a_new(data=Content(digest=missing, size=7))])
+        reads = a_step(stdin=Content(digest=missing, size=7))
+        judges = {
+            "execute": Program(execute=reads),
+            "compile": Program(execute=a_step(), compile=reads),
+        }
+        for step, judge in judges.items():
+            with pytest.raises(NotFound) as refused:
+                judicator.add([a_new(**_compared(judge))])
+            assert refused.value.fields["field"] == f"redundancy.comparator.{step}.stdin"
 
     def test_all_are_added_or_none(self, judicator: Judicator) -> None:
         with pytest.raises(Invalid) as refused:

@@ -17,10 +17,10 @@ from accord.core import documents
 from accord.core.batch import Batch
 from accord.core.errors import AccordError, AlreadyDone, Invalid, KeyReused, NotYet
 from accord.core.task import NewTask
-from accord.delivery.http.batch_intake import no_tasks, placed
+from accord.delivery.http.batch_intake import no_tasks
 from accord.delivery.http.documents import API
 from accord.delivery.http.portions import Portions
-from accord.delivery.http.problems import invalid
+from accord.delivery.http.problems import invalid, placed
 from accord.delivery.http.requests import lines_of, parse_json
 from accord.delivery.http.submissions import Submission
 

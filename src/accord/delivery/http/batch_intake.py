@@ -7,16 +7,16 @@ first and its last values make, since most mistakes show in one of them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 from pydantic import Field, ValidationError
 
 from accord.config import Settings
 from accord.core.batch import CUSHION, BatchSource, NewBatch
-from accord.core.errors import AccordError, Invalid, NotYet
+from accord.core.errors import Invalid
 from accord.core.ids import UserName
 from accord.core.parameters import (
     Axis,
@@ -31,10 +31,11 @@ from accord.core.parameters import (
     spelled,
 )
 from accord.core.replica import EMPTY
-from accord.core.task import INLINE_STREAM, Assimilation, NewTask, Scalar, Step
+from accord.core.task import INLINE_STREAM, Assimilation, Files, NewTask, Scalar, Step
 from accord.delivery.http.archives import check_path, check_paths
-from accord.delivery.http.intake import Intake, Parts
-from accord.delivery.http.problems import invalid
+from accord.delivery.http.intake import Intake
+from accord.delivery.http.problems import invalid, placed, within
+from accord.delivery.http.programs import Parts
 from accord.delivery.http.submissions import (
     AssimilateIn,
     LabelKey,
@@ -62,7 +63,6 @@ _Whole = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
 _Real = Annotated[float, Field(allow_inf_nan=False)]
 Number = _Whole | _Real
 Value = bool | _Whole | _Real | Word
-T = TypeVar("T")
 
 
 class AxisIn(Strict):
@@ -232,21 +232,6 @@ def fingerprint_of(document: object) -> str:
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 
-def within(place: str, make: Callable[[], T]) -> T:
-    """What ``make`` gives; its errors name the field below ``place``."""
-    try:
-        return make()
-    except (Invalid, NotYet) as error:
-        raise placed(error, place) from error
-
-
-def placed(error: AccordError, place: str) -> AccordError:
-    """The error with its field below ``place``."""
-    field = error.fields.get("field")
-    fields = {**error.fields, "field": f"{place}.{field}" if field else place}
-    return type(error)(f"{place}: {error.message}", **fields)
-
-
 # -- parameters ------------------------------------------------------------------------------
 
 
@@ -349,6 +334,9 @@ def _check_filled(task: NewTask) -> None:
     check_paths(spec.source.files if spec.source else (), "source.files")
     for glob in spec.outputs:
         check_path(glob, "outputs")
+    if isinstance(spec.redundancy.comparator, Files):
+        for path in spec.redundancy.comparator.paths:
+            check_path(path, "redundancy.comparator.paths")
 
 
 def _step_in(step: Step) -> StepIn:

@@ -17,10 +17,11 @@ from pydantic import BaseModel
 from accord.core.errors import NotFound
 from accord.core.executor import Executor
 from accord.core.ids import Digest, place
+from accord.core.judging import Judging
 from accord.core.replica import Content, Replica, Result, StepResult
 from accord.core.search import Page, Summary
-from accord.core.task import Scalar, Spec, Step, Task
-from accord.core.view import reason_of, shown_replica
+from accord.core.task import Program, Redundancy, Scalar, Spec, Step, Task, quorum_of
+from accord.core.view import reason_of, result_of
 from accord.ports.judicator import Judicator, Pong, TaskView
 
 SHOWN_TEXT = 64 * 1024
@@ -42,22 +43,38 @@ class ReplicaOut(BaseModel):
 
     number: int
     executor: str | None
+    owner: str
     state: str
     phase: str | None
     outcome: str | None
     verdict: str | None
     validity: str
+    canonical: bool
+    digest: str | None
+    kept: dict[str, str]
     exit_code: int | None
     signal: int | None
     wall_time: float | None
     cpu_time: float | None
     peak_memory: int | None
     limit: str | None
+    credit: float
     sent_time: str | None
     received_time: str | None
     report_deadline: str | None
     killed_at: str | None
+    over_time: str | None
     error: str | None
+    message: str
+
+
+class JudgingOut(BaseModel):
+    """The run that tells which results agree, where that needs one."""
+
+    state: str
+    executor: str | None
+    candidates: list[int]
+    attempts: int
     message: str
 
 
@@ -84,6 +101,11 @@ class TaskOut(BaseModel):
     cpu_time: float | None
     peak_memory: int | None
     limit: str | None
+    quorum: int
+    target_replicas: int
+    hr_class: str
+    need_validate: bool
+    judging: JudgingOut | None
     replicas: list[ReplicaOut]
     outputs: list[FileOut]
     outputs_dropped: list[str]
@@ -233,10 +255,9 @@ def _whole(data: bytes) -> bytes:
 
 
 def task_out(view: TaskView, judicator: Judicator) -> TaskOut:
-    """The task with the output of the replica that a reader is shown."""
+    """The task with its result. Where it has none, what single replicas brought is in their files."""
     task = view.task
-    shown = shown_replica(task)
-    result = shown.result if shown else None
+    result = result_of(task)
     step = _measured(result)
     streams = _streams(result, judicator)
     return TaskOut(
@@ -251,6 +272,11 @@ def task_out(view: TaskView, judicator: Judicator) -> TaskOut:
         cpu_time=step.cpu_time if step else None,
         peak_memory=step.peak_memory if step else None,
         limit=step.limit if step else None,
+        quorum=quorum_of(task),
+        target_replicas=task.target_replicas,
+        hr_class=task.hr_class,
+        need_validate=task.need_validate,
+        judging=_judging_out(task.judging),
         replicas=[_replica_out(r, view) for r in task.replicas],
         outputs=_outputs(task, result),
         outputs_dropped=list(result.kept_dropped) if result else [],
@@ -299,27 +325,46 @@ def _stream(judicator: Judicator, step: StepResult | None, name: str) -> tuple[s
     return text, cut or getattr(step, f"{name}_truncated")
 
 
+def _judging_out(run: Judging | None) -> JudgingOut | None:
+    if run is None:
+        return None
+    return JudgingOut(
+        state=run.state,
+        executor=run.executor,
+        candidates=list(run.candidates),
+        attempts=run.attempts,
+        message=run.message,
+    )
+
+
 def _replica_out(replica: Replica, view: TaskView) -> ReplicaOut:
-    step = _measured(replica.result)
+    result = replica.result
+    step = _measured(result)
     phase = view.phases.get(replica.number)
     return ReplicaOut(
         number=replica.number,
         executor=replica.executor,
+        owner=replica.owner,
         state=replica.state,
         phase=phase if replica.outcome is None else None,
         outcome=replica.outcome,
         verdict=replica.verdict,
         validity=replica.validity,
+        canonical=replica.number == view.task.canonical,
+        digest=result.execute.stdout.digest if result and result.execute else None,
+        kept={path: found.digest for path, found in result.kept.items()} if result else {},
         exit_code=step.exit_code if step else None,
         signal=step.signal if step else None,
         wall_time=step.wall_time if step else None,
         cpu_time=step.cpu_time if step else None,
         peak_memory=step.peak_memory if step else None,
         limit=step.limit if step else None,
+        credit=replica.credit,
         sent_time=iso(replica.sent_time),
         received_time=iso(replica.received_time),
         report_deadline=iso(replica.report_deadline),
         killed_at=iso(replica.killed_at),
+        over_time=iso(replica.over_time),
         error=replica.error_class,
         message=replica.message,
     )
@@ -353,23 +398,36 @@ def _links(task: Task) -> dict[str, str]:
 
 def spec_out(spec: Spec) -> dict[str, Any]:
     """What was asked for, with contents told by size and digest."""
-    source = spec.source
     return {
-        "language": spec.language,
+        **_runnable_out(spec),
+        "data": _told(spec.data),
+        "outputs": list(spec.outputs),
+        "requires": _plain(spec.requires),
+        "redundancy": _redundancy_out(spec.redundancy),
+        "deadline": spec.deadline,
+        "assimilate": _plain(spec.assimilate),
+    }
+
+
+def _redundancy_out(policy: Redundancy) -> dict[str, Any]:
+    comparator = policy.comparator
+    if isinstance(comparator, Program):
+        return {**_plain(policy), "comparator": {"type": "program", **_runnable_out(comparator)}}
+    return {**_plain(policy), "comparator": msgspec.to_builtins(comparator)}
+
+
+def _runnable_out(what: Spec | Program) -> dict[str, Any]:
+    source = what.source
+    return {
+        "language": what.language,
         "source": {
             "files": {path: _told(c) for path, c in sorted(source.files.items())},
             "zip": _told(source.archive),
         }
         if source
         else None,
-        "compile": _step_out(spec.compile),
-        "execute": _step_out(spec.execute),
-        "data": _told(spec.data),
-        "outputs": list(spec.outputs),
-        "requires": _plain(spec.requires),
-        "redundancy": msgspec.to_builtins(spec.redundancy),
-        "deadline": spec.deadline,
-        "assimilate": _plain(spec.assimilate),
+        "compile": _step_out(what.compile),
+        "execute": _step_out(what.execute),
     }
 
 

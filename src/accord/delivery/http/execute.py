@@ -23,15 +23,16 @@ from accord.core.errors import Invalid, TooLarge, Unavailable
 from accord.core.replica import Content, Result, Verdict
 from accord.core.task import Task
 from accord.core.user import Role
-from accord.core.view import shown_replica, status_of
+from accord.core.view import result_of, status_of
 from accord.delivery.http.access import caller
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, read_content
 from accord.delivery.http.files import pieces
-from accord.delivery.http.intake import Parts, idempotency_key
+from accord.delivery.http.intake import idempotency_key
 from accord.delivery.http.parameters import Parameters
 from accord.delivery.http.problems import PROBLEMS, problem
-from accord.delivery.http.submissions import Submission
+from accord.delivery.http.programs import Parts
+from accord.delivery.http.submissions import RedundancyIn, Submission
 from accord.delivery.http.tasks import LONGEST_WAIT, add, shown
 from accord.ports.judicator import Judicator, TaskView
 
@@ -55,6 +56,13 @@ class ExecuteFields(Parameters):
     )
     language: str = "python"
     stdin: str | None = None
+    quorum: int = Field(default=1, ge=1, le=100, description="Results that are to be compared.")
+    comparator: Literal["default", "exact", "lines", "tokens", "numbers", "json"] = Field(
+        default="default", description="When two of them agree."
+    )
+    distinct: Literal["executor", "owner", "none"] = Field(
+        default="executor", description="Runs are on different executors, or owners' executors."
+    )
     wait: float = Field(default=60, ge=0, le=300, description="Seconds to wait for the end.")
     format: Literal["text", "json"] | None = Field(
         default=None,
@@ -83,6 +91,9 @@ _FIELDS_BODY = {
                         "code": {"type": "string"},
                         "language": {"type": "string"},
                         "stdin": {"type": "string"},
+                        "quorum": {"type": "integer"},
+                        "comparator": {"type": "string"},
+                        "distinct": {"type": "string"},
                     },
                 }
             },
@@ -151,7 +162,13 @@ def _execute(fields: ExecuteFields) -> Response:
     who.need(Role.SUBMITTER)
     if not fields.code:
         raise Invalid("There is no code. Give it as 'code'.", field="code")
-    wanted = Submission(language=fields.language, source=fields.code, stdin=fields.stdin)
+    redundancy = fields.model_dump(include={"comparator", "distinct"})
+    wanted = Submission(
+        language=fields.language,
+        source=fields.code,
+        stdin=fields.stdin,
+        redundancy=RedundancyIn(min_quorum=fields.quorum, **redundancy),
+    )
     task = add(who, wanted, Parts(), idempotency_key(request))
     view = _await(task, fields.wait)
     response = _answer(view, as_json=_as_json(fields))
@@ -189,8 +206,7 @@ def _answer(view: TaskView, *, as_json: bool) -> Response:
     task = view.task
     if not view.status.done:
         return _later(view, as_json=as_json)
-    replica = shown_replica(task)
-    result = replica.result if replica and task.canonical is not None else None
+    result = result_of(task)
     if result is None:
         why = gateway().judicator.explain(task.id)
         return problem(503, view.status, why, {"task": task.id})

@@ -24,7 +24,7 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from accord.core.errors import NotDone, NotFound
 from accord.core.replica import Content, Replica, StepResult
 from accord.core.task import Task
-from accord.core.view import done, shown_replica
+from accord.core.view import done
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, FileOut, file_out, read_content
 from accord.delivery.http.parameters import Parameters
@@ -70,7 +70,7 @@ class FileQuery(Parameters):
     """Of which run."""
 
     replica: int | None = Field(
-        default=None, ge=0, description="A replica's number; else the shown one."
+        default=None, ge=0, description="A replica's number; else that of the task's result."
     )
 
 
@@ -131,7 +131,9 @@ def _contents(task: Task, number: int | None) -> dict[str, Content]:
 
 def _replica(task: Task, number: int | None) -> Replica | None:
     if number is None:
-        return shown_replica(task)
+        number = task.canonical
+    if number is None:
+        return None
     replica = task.replica(number)
     if replica is None:
         raise NotFound("The task has no replica of that number. Its document lists them.")
@@ -153,6 +155,8 @@ def _piece(task: Task, name: str, number: int | None) -> Piece:
         return _packed({n: c for n, c in found.items() if n.startswith("source/")})
     if name in _STREAMS and not done(task):
         raise NotDone(f"{name} is there when the task is done. Until then follow its events.")
+    if name in _STREAMS and number is None and task.canonical is None:
+        raise NotFound("The task has no result. What each run left is under ?replica=NUMBER.")
     raise NotFound("The task has no such file. List its files, at …/files.")
 
 

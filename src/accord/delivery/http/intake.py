@@ -5,36 +5,27 @@ Everything is checked before the first byte goes to a judicator.
 
 from __future__ import annotations
 
-import functools
-import io
 from collections.abc import Mapping
 from typing import IO, Any
 
-import msgspec
 from flask import Request
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from accord.config import Settings
 from accord.core.errors import Invalid
 from accord.core.ids import UserName
-from accord.core.languages import preset
-from accord.core.limits import COMPILE_DEFAULTS, EXECUTE_DEFAULTS, Limits, resolve
-from accord.core.replica import Content
-from accord.core.task import Assimilation, NewTask, Redundancy, Requires, Source, Spec, Step
-from accord.delivery.http.archives import check_path, check_paths, check_zip, looks_like_zip
+from accord.core.task import Assimilation, NewTask, Requires, Spec
+from accord.delivery.http.archives import check_path, check_zip, looks_like_zip
+from accord.delivery.http.problems import within
+from accord.delivery.http.programs import Checked, Parts, checked, decoded
+from accord.delivery.http.redundancy import comparing, policy_of
 from accord.delivery.http.requests import parse_json
 from accord.delivery.http.submissions import (
     AssimilateIn,
-    Encoded,
+    ProgramIn,
     RedundancyIn,
-    SourceIn,
-    StepIn,
     Submission,
     check_available,
-    check_step,
-    execute_of,
-    raw,
-    wishes,
 )
 from accord.delivery.http.uploads import Uploads
 
@@ -42,18 +33,12 @@ _LONGEST_KEY = 200
 _FILE_PARTS = frozenset({"task", "source", "data", "stdin"})
 _REPEATED = frozenset({"args", "outputs"})
 _PAIRS = {"env": "=", "label": ":"}
+_NUMBERS = frozenset({"priority", "deadline", "delay_bound", "abs", "rel"}) | {
+    name for name in RedundancyIn.model_fields if name.endswith(("quorum", "replicas"))
+}
+_FLAGS = frozenset({"adaptive"})
+_SPELLED_FLAGS = {"true": True, "false": False}
 _ZIP_TYPES = frozenset({"application/zip", "application/x-zip-compressed"})
-
-
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """Streams that came beside the document, each at its beginning."""
-
-    source: IO[bytes] | None = None
-    source_name: str = ""
-    """The name of a source that is one file; empty for an archive, or the language's own."""
-    source_is_zip: bool = False
-    data: IO[bytes] | None = None
-    stdin: IO[bytes] | None = None
 
 
 def read_submission(request: Request) -> tuple[Submission, Parts]:
@@ -107,6 +92,8 @@ def document_of(form: MultiDict[str, str]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, values in form.lists():
+        if not name:  # the library has None for a part without one
+            raise Invalid("A part of the form has no name. Give it one.", field="")
         if name in _PAIRS:
             found["labels" if name == "label" else name] = _pairs(name, values)
         elif name in _REPEATED:
@@ -128,16 +115,18 @@ def _pairs(name: str, values: list[str]) -> dict[str, str]:
 
 def _place(found: dict[str, Any], name: str, value: str) -> None:
     path = name.split(".")
-    if path[-1] in {"priority", "deadline"} or "limits" in path[:-1]:
-        found_value: object = _number(value, name)
-    else:
-        found_value = value
     at = found
     for part in path[:-1]:
         at = at.setdefault(part, {})
         if not isinstance(at, dict):
             raise Invalid("This field contradicts another one.", field=name)
-    at[path[-1]] = found_value
+    at[path[-1]] = _value(path, value, name)
+
+
+def _value(path: list[str], text: str, field: str) -> object:
+    if path[-1] in _NUMBERS or "limits" in path[:-1]:
+        return _number(text, field)
+    return _SPELLED_FLAGS.get(text, text) if path[-1] in _FLAGS else text
 
 
 def _number(text: str, field: str) -> int | float:
@@ -182,23 +171,22 @@ class Intake:
     ) -> NewTask:
         """Check it all, then upload what is large. Raises Invalid, NotYet, or what uploads raise."""
         check_available(task)
-        execute = execute_of(task)
-        if parts.stdin is not None and execute.stdin is not None:
-            raise Invalid(
-                "stdin came twice: as a field and as a file. Send it once.", field="stdin"
-            )
-        compile_limits, execute_limits = self._check_steps(task, execute)
-        task, parts = _zips_to_streams(task, parts)
-        self._check_files(task, parts)
+        program = checked(task, parts, self._settings)
+        data = self._checked_data(task, parts)
+        for glob in task.outputs:
+            check_path(glob, "outputs")
+        asked = task.redundancy or RedundancyIn()
+        policy, judge = policy_of(asked), self._checked_judge(asked)
+        made = program.made(self._uploads)
         spec = Spec(
-            language=task.language,
-            source=self._source(task, parts),
-            compile=self._compile_step(task, compile_limits),
-            execute=self._execute_step(task, execute, parts, execute_limits),
-            data=self._uploads.put_stream(parts.data) if parts.data else None,
+            language=made.language,
+            source=made.source,
+            compile=made.compile,
+            execute=made.execute,
+            data=self._uploads.put_stream(data) if data else None,
             outputs=tuple(task.outputs),
             requires=_requires(task),
-            redundancy=_redundancy(task.redundancy),
+            redundancy=comparing(policy, judge.made(self._uploads)) if judge else policy,
             deadline=task.deadline,
             assimilate=assimilation(task.assimilate) or self._default,
         )
@@ -211,169 +199,20 @@ class Intake:
             key=key,
         )
 
-    # -- checks --------------------------------------------------------------------------
-
-    def _check_steps(self, task: Submission, execute: StepIn) -> tuple[Limits, Limits]:
-        chosen = preset(task.language) if task.language is not None else None
-        check_step(execute, "execute")
-        if execute.command is None and chosen is None:
-            raise Invalid("Give a language, or execute.command.", field="execute.command")
-        compiling = task.compile or StepIn()
-        check_step(compiling, "compile")
-        if (
-            task.compile is not None
-            and compiling.command is None
-            and not (chosen and chosen.compile)
-        ):
-            raise Invalid(
-                "There is no compile command. Give compile.command, or leave compile out.",
-                field="compile.command",
-            )
-        caps = self._settings.caps
-        return (
-            _resolve(compiling, COMPILE_DEFAULTS, caps, "compile"),
-            _resolve(execute, EXECUTE_DEFAULTS, caps, "execute"),
-        )
-
-    def _check_files(self, task: Submission, parts: Parts) -> None:
-        caps = self._settings.sandbox
-        if parts.source is not None and task.source is not None:
-            raise Invalid(
-                "source came twice: as a field and as a file. Send it once.", field="source"
-            )
-        if parts.source is not None and parts.source_is_zip:
-            check_zip(parts.source, caps, "source")
-        if parts.data is not None:
-            check_zip(parts.data, caps, "data")
-        if isinstance(task.source, SourceIn):
-            check_paths(task.source.files or {}, "source.files")
-        for glob in task.outputs:
-            check_path(glob, "outputs")
-        _check_program(task, parts)
-
-    # -- the spec ------------------------------------------------------------------------
-
-    def _source(self, task: Submission, parts: Parts) -> Source | None:
-        put = self._uploads
-        if parts.source is not None:
-            content = put.put_stream(parts.source)
-            if parts.source_is_zip:
-                return Source(archive=content)
-            return Source(files={_single_name(task, parts.source_name): content})
-        if isinstance(task.source, SourceIn):
-            files = task.source.files or {}
-            return Source(files={path: put.put(raw(data)) for path, data in files.items()})
-        if task.source is not None:
-            return Source(files={_single_name(task, ""): put.put(raw(task.source))})
-        return None
-
-    def _compile_step(self, task: Submission, limits: Limits) -> Step | None:
-        given = task.compile or StepIn()
-        command = _command(given)
-        if command is None and task.language is not None:
-            command = preset(task.language).compile or None
-        if command is None:
-            return None
-        return Step(
-            command=command,
-            args=tuple(given.args),
-            env=given.env,
-            stdin=self._stdin(given),
-            limits=limits,
-        )
-
-    def _execute_step(self, task: Submission, given: StepIn, parts: Parts, limits: Limits) -> Step:
-        command = _command(given)
-        if command is None:
-            command = preset(task.language or "").run
-        stdin = self._uploads.put_stream(parts.stdin) if parts.stdin else self._stdin(given)
-        return Step(
-            command=command, args=tuple(given.args), env=given.env, stdin=stdin, limits=limits
-        )
-
-    def _stdin(self, given: StepIn) -> Content | None:
-        return self._uploads.put(raw(given.stdin)) if given.stdin is not None else None
-
-
-def _zips_to_streams(task: Submission, parts: Parts) -> tuple[Submission, Parts]:
-    """Archives that came as base64, as if they had come as files."""
-    if isinstance(task.source, SourceIn) and (task.source.zip is None) == (
-        task.source.files is None
-    ):
-        raise Invalid("Give source.files or source.zip, one of them.", field="source")
-    if isinstance(task.source, SourceIn) and task.source.zip is not None:
-        if parts.source is not None:
-            raise Invalid("source came twice. Send it once.", field="source")
-        stream = _decoded(task.source.zip)
-        task = task.model_copy(update={"source": None})
-        parts = msgspec.structs.replace(parts, source=stream, source_is_zip=True)
-    if task.data is not None:
-        if parts.data is not None:
+    def _checked_data(self, task: Submission, parts: Parts) -> IO[bytes] | None:
+        if task.data is not None and parts.data is not None:
             raise Invalid("data came twice. Send it once.", field="data")
-        parts = msgspec.structs.replace(parts, data=_decoded(task.data))
-    return task, parts
+        data = parts.data if task.data is None else decoded(task.data)
+        if data is not None:
+            check_zip(data, self._settings.sandbox, "data")
+        return data
 
-
-def _decoded(value: Encoded) -> IO[bytes]:
-    return io.BytesIO(raw(value))
-
-
-def _uses_preset_file(task: Submission) -> bool:
-    """Whether a command that the language fills in reads the file that it names."""
-    if task.language is None:
-        return False
-    step = task.compile if preset(task.language).compile else task.execute
-    return step is None or step.command is None
-
-
-def _check_program(task: Submission, parts: Parts) -> None:
-    if isinstance(task.source, SourceIn):
-        _check_preset_file(task, task.source.files or {})
-    elif task.source is not None or (parts.source is not None and not parts.source_is_zip):
-        check_path(_single_name(task, parts.source_name), "source")
-    elif parts.source is None and _uses_preset_file(task):
-        raise Invalid("There is nothing to run. Give the source.", field="source")
-
-
-def _check_preset_file(task: Submission, files: Mapping[str, object]) -> None:
-    if not _uses_preset_file(task) or preset(task.language or "").file in files:
-        return
-    raise Invalid(
-        f"The language {task.language} wants {preset(task.language or '').file}, which is not "
-        "among the files. Name it so, or give your own commands.",
-        field="source.files",
-    )
-
-
-def _single_name(task: Submission, name: str) -> str:
-    if task.language is not None:
-        return preset(task.language).file
-    if not name:
-        raise Invalid(
-            "A source that is one text needs a language, or a name: source.files.", field="source"
-        )
-    return name
-
-
-def _command(given: StepIn) -> str | tuple[str, ...] | None:
-    return tuple(given.command) if isinstance(given.command, list) else given.command
-
-
-@functools.lru_cache
-def _usual(defaults: Limits, caps: Limits) -> Limits:
-    return resolve({}, defaults, caps)
-
-
-def _resolve(step: StepIn, defaults: Limits, caps: Limits, field: str) -> Limits:
-    if step.limits is None:
-        return _usual(defaults, caps)
-    try:
-        return resolve(wishes(step.limits), defaults, caps)
-    except Invalid as error:
-        inner = str(error.fields.get("field", "limits"))
-        raise Invalid(
-            error.message, field=inner if field == "execute" else f"{field}.{inner}"
-        ) from error
+    def _checked_judge(self, asked: RedundancyIn) -> Checked | None:
+        """The program that compares results, where the comparator is one."""
+        wish = asked.comparator
+        if not isinstance(wish, ProgramIn):
+            return None
+        return within("redundancy.comparator", lambda: checked(wish, Parts(), self._settings))
 
 
 def _requires(task: Submission) -> Requires:
@@ -382,21 +221,6 @@ def _requires(task: Submission) -> Requires:
         return Requires()
     return Requires(
         tags=tuple(given.tags), cpus=given.cpus, memory=given.memory, isolation=given.isolation
-    )
-
-
-def _redundancy(given: RedundancyIn | None) -> Redundancy:
-    if given is None:
-        return Redundancy()
-    return Redundancy(
-        min_quorum=given.min_quorum,
-        target_replicas=given.target_replicas or given.min_quorum,
-        max_error_replicas=given.max_error_replicas,
-        max_total_replicas=given.max_total_replicas,
-        max_success_replicas=given.max_success_replicas,
-        max_lost_replicas=given.max_lost_replicas,
-        delay_bound=given.delay_bound,
-        distinct=given.distinct,
     )
 
 

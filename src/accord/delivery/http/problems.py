@@ -8,8 +8,8 @@ framework, validation errors of pydantic, and what nobody expected, which is log
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from flask import Flask, Response, make_response, render_template, request
 from flask_openapi3.types import ResponseDict
@@ -23,10 +23,11 @@ from werkzeug.exceptions import (
 )
 
 from accord import logs
-from accord.core.errors import AccordError, Invalid, all_errors
+from accord.core.errors import AccordError, Invalid, NotYet, all_errors
 from accord.delivery.http.context import gateway
 
 _log = logs.get("gateway")
+T = TypeVar("T")
 
 STATUS_BY_CODE = {
     "invalid": 422,
@@ -156,6 +157,21 @@ def invalid(error: ValidationError) -> Invalid:
     """The first of what a model found wrong, as an error of the core."""
     first = _all_told(error)[0]
     return Invalid(_sentence(first), field=first["field"])
+
+
+def within(place: str, make: Callable[[], T]) -> T:
+    """What ``make`` gives; its errors name the field below ``place``."""
+    try:
+        return make()
+    except (Invalid, NotYet) as error:
+        raise placed(error, place) from error
+
+
+def placed(error: AccordError, place: str) -> AccordError:
+    """The error with its field below ``place``."""
+    field = error.fields.get("field")
+    fields = {**error.fields, "field": f"{place}.{field}" if field else place}
+    return type(error)(f"{place}: {error.message}", **fields)
 
 
 def _all_told(error: ValidationError) -> list[dict[str, str]]:

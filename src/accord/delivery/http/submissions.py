@@ -2,17 +2,25 @@
 
 The short form (``language``, ``source``, ``stdin``, ``args``, ``env``, ``limits`` at the top)
 and the long form (``source.files``, ``compile``, ``execute``) mix freely as long as nothing is
-said twice. Fields of later versions are known here so that they are refused as "not yet", not as
-misspelled.
+said twice; so they do for a program that compares results. Fields of later versions are known here
+so that they are refused as "not yet", not as misspelled.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 from accord.core.errors import Invalid, NotYet
 from accord.core.executor import ISOLATION_LEVELS
@@ -106,31 +114,8 @@ class RequiresIn(Strict):
     isolation: Literal["", *ISOLATION_LEVELS] = ""  # type: ignore[valid-type]  # made from the core's list
 
 
-class RedundancyIn(Strict):
-    """How many runs, and when their results are one."""
-
-    min_quorum: int = Field(default=1, ge=1, le=100)
-    target_replicas: int | None = Field(default=None, ge=1, le=100)
-    max_error_replicas: int = Field(default=3, ge=1, le=100)
-    max_total_replicas: int = Field(default=10, ge=1, le=100)
-    max_success_replicas: int = Field(default=6, ge=1, le=100)
-    max_lost_replicas: int = Field(default=3, ge=1, le=100)
-    delay_bound: float | None = Field(default=None, gt=0, le=30 * 86400, description="Seconds.")
-    distinct: Literal["executor", "owner", "none"] = "executor"
-    comparator: Any = None
-    homogeneous: Any = None
-    adaptive: Any = None
-
-
-class AssimilateIn(Strict):
-    """Who is told of the task's end, and what it is to know."""
-
-    handler: Line
-    options: dict[Line, Line] = Field(default={}, max_length=32)
-
-
-class Submission(Strict):
-    """A task as it is submitted."""
+class Runnable(Strict):
+    """A program and how it is run."""
 
     language: str | None = Field(default=None, description="A preset that fills the commands.")
     source: Bytes | SourceIn | None = Field(
@@ -142,6 +127,141 @@ class Submission(Strict):
     limits: LimitsIn | None = Field(default=None, description="Of the execute step.")
     compile: StepIn | None = None
     execute: StepIn | None = None
+
+
+class DefaultIn(Strict):
+    """Standard output and all kept files, byte for byte."""
+
+    type: Literal["default"]
+
+
+class ExactIn(Strict):
+    """Standard output, byte for byte."""
+
+    type: Literal["exact"]
+
+
+class LinesIn(Strict):
+    """Lines of standard output, but for blanks at their ends and empty lines at the end."""
+
+    type: Literal["lines"]
+
+
+class TokensIn(Strict):
+    """Words of standard output, however they are spaced."""
+
+    type: Literal["tokens"]
+
+
+class NumbersIn(Strict):
+    """Words of standard output; numbers may differ."""
+
+    type: Literal["numbers"]
+    abs: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="By so much.")
+    rel: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="Or by so much times the larger."
+    )
+
+
+class JsonIn(Strict):
+    """Standard output as one JSON value."""
+
+    type: Literal["json"]
+
+
+class FilesIn(Strict):
+    """Kept files, byte for byte."""
+
+    type: Literal["files"]
+    paths: list[Word] = Field(min_length=1, max_length=100)
+
+
+class ProgramIn(Runnable):
+    """A program of the submitter's decides, in a box of its own."""
+
+    type: Literal["program"]
+
+
+_COMPARATORS: Mapping[str, type[Strict]] = {
+    "default": DefaultIn,
+    "exact": ExactIn,
+    "lines": LinesIn,
+    "tokens": TokensIn,
+    "numbers": NumbersIn,
+    "json": JsonIn,
+    "files": FilesIn,
+    "program": ProgramIn,
+}
+_AnyComparator = Annotated[
+    DefaultIn | ExactIn | LinesIn | TokensIn | NumbersIn | JsonIn | FilesIn | ProgramIn,
+    Field(discriminator="type"),
+]
+
+
+def _comparator(given: object) -> object:
+    """The model of its type, so that errors name the field without the type in its path."""
+    if isinstance(given, str):
+        given = {"type": given}
+    if not isinstance(given, Mapping):
+        return given
+    model = _COMPARATORS.get(str(given.get("type")))
+    if model is None:
+        known = ", ".join(_COMPARATORS)
+        raise ValueError(f"There is no such comparator. There are: {known}")
+    return model.model_validate(given)
+
+
+ComparatorIn = Annotated[
+    _AnyComparator,
+    BeforeValidator(
+        _comparator,
+        json_schema_input_type=_AnyComparator
+        | Literal["default", "exact", "lines", "tokens", "numbers", "json"],
+    ),
+]
+"""A type alone stands for that type with its defaults."""
+
+_Count = Annotated[int, Field(ge=1, le=100)]
+
+
+class RedundancyIn(Strict):
+    """How many runs, and when their results are one."""
+
+    min_quorum: _Count = Field(default=1, description="Results of which a majority must agree.")
+    target_replicas: _Count | None = Field(
+        default=None, description="Runs to begin with; by default min_quorum."
+    )
+    max_error_replicas: _Count | None = Field(default=None, description="By default 3.")
+    max_total_replicas: _Count | None = Field(
+        default=None, description="By default 10, or more where more are begun with."
+    )
+    max_success_replicas: _Count | None = Field(
+        default=None, description="By default 6, or twice target_replicas if that is more."
+    )
+    max_lost_replicas: _Count = 3
+    delay_bound: float | None = Field(default=None, gt=0, le=30 * 86400, description="Seconds.")
+    distinct: Literal["executor", "owner", "none"] = Field(
+        default="executor", description="Runs are on different executors, or owners' executors."
+    )
+    comparator: ComparatorIn | None = Field(default=None, description="When two results agree.")
+    homogeneous: Literal["none", "os", "os+cpu"] = Field(
+        default="none", description="Runs are on one kind of platform."
+    )
+    adaptive: bool = Field(
+        default=False, description="One run suffices where its executor is trusted."
+    )
+
+
+class AssimilateIn(Strict):
+    """Who is told of the task's end, and what it is to know."""
+
+    handler: Line
+    options: dict[Line, Line] = Field(default={}, max_length=32)
+
+
+class Submission(Runnable):
+    """A task as it is submitted."""
+
     data: Encoded | None = Field(default=None, description="A zip, unpacked to data/.")
     outputs: list[Word] = Field(default=[], max_length=100, description="Globs of files to keep.")
     name: Line = ""
@@ -165,14 +285,12 @@ class Submission(Strict):
 
 
 _LATER = ("check", "expected", "after", "on_finish", "retry", "cases")
-_LATER_REDUNDANCY = ("comparator", "homogeneous", "adaptive")
 
 
 def check_available(task: Submission) -> None:
     """Refuse what this version does not do. Raises NotYet, naming the field."""
     asked = [name for name in _LATER if getattr(task, name) is not None]
     asked += ["network"] if task.network else []
-    asked += _later_redundancy(task.redundancy) if task.redundancy else []
     if asked:
         raise NotYet(
             f"This version of Accord does not do {asked[0]!r} yet. Leave the field out.",
@@ -180,14 +298,7 @@ def check_available(task: Submission) -> None:
         )
 
 
-def _later_redundancy(policy: RedundancyIn) -> list[str]:
-    asked = [f"redundancy.{n}" for n in _LATER_REDUNDANCY if getattr(policy, n) is not None]
-    asked += ["redundancy.min_quorum"] if policy.min_quorum > 1 else []
-    asked += ["redundancy.target_replicas"] if (policy.target_replicas or 1) > 1 else []
-    return asked
-
-
-def execute_of(task: Submission) -> StepIn:
+def execute_of(task: Runnable) -> StepIn:
     """The execute step with the short form's fields in it. Raises Invalid."""
     given = task.execute or StepIn()
     short = {name: getattr(task, name) for name in ("args", "env", "stdin", "limits")}
@@ -202,9 +313,9 @@ def execute_of(task: Submission) -> StepIn:
 
 def check_step(step: StepIn, field: str) -> None:
     """Check what a model cannot say. Raises Invalid."""
-    if step.command is not None and (not step.command or not step.command[0].strip()):
-        raise Invalid("The command is empty. Name a program.", field=f"{field}.command")
     words = [step.command] if isinstance(step.command, str) else list(step.command or [])
+    if step.command is not None and (not words or not words[0].strip()):
+        raise Invalid("The command is empty. Name a program.", field=f"{field}.command")
     words += [*step.args, *step.env, *step.env.values()]
     if sum(len(word.encode("utf-8")) + 1 for word in words) > _LONGEST_STEP:
         raise Invalid(

@@ -19,9 +19,10 @@ from accord.core.view import status_of
 from accord.delivery.http.access import Caller, caller
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, PageOut, TaskOut, page_out, task_out
-from accord.delivery.http.intake import Intake, Parts, idempotency_key, read_submission
+from accord.delivery.http.intake import Intake, idempotency_key, read_submission
 from accord.delivery.http.parameters import NoQuery, Parameters, labels_of, moment_of
 from accord.delivery.http.problems import PROBLEMS
+from accord.delivery.http.programs import Parts
 from accord.delivery.http.submissions import Submission
 from accord.delivery.http.uploads import Direct, Uploads
 from accord.ports.judicator import TaskView

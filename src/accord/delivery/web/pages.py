@@ -26,9 +26,9 @@ from accord.core.user import Role
 from accord.delivery.http.access import COOKIE, caller, hash_of, needs_tokens
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import API, executor_out, page_out, task_out
-from accord.delivery.http.intake import Parts
 from accord.delivery.http.nodes import languages_of
 from accord.delivery.http.problems import STATUS_BY_CODE
+from accord.delivery.http.programs import Parts
 from accord.delivery.http.submissions import Submission
 from accord.delivery.http.tasks import ListQuery, add, query_of, read, read_to_change
 from accord.delivery.web import batch_pages, pictures
@@ -51,6 +51,16 @@ _STEERING = {
     ExecutorState.LOST: ("forget",),
 }
 """What can be done with an executor in each state."""
+
+_COMPARATORS = (
+    ("", "all bytes"),
+    ("exact", "output, all bytes"),
+    ("lines", "lines of output"),
+    ("tokens", "words of output"),
+    ("numbers", "words and numbers"),
+    ("json", "output as JSON"),
+)
+"""What the form offers; the others want more than a word."""
 
 
 class Viewer(msgspec.Struct, frozen=True):
@@ -124,6 +134,7 @@ def _submit_page(values: MultiDict[str, str], error: str | None) -> str:
         defaults=EXECUTE_DEFAULTS,
         caps=services.settings.caps,
         largest=services.settings.gateway.largest_body,
+        comparators=_COMPARATORS,
     )
 
 
@@ -141,7 +152,24 @@ def _document(form: MultiDict[str, str]) -> dict[str, Any]:
     limits = {name: _number(form[name], name) for name in ("wall", "cpu") if form.get(name)}
     if form.get("memory"):
         limits["memory"] = int(_number(form["memory"], "memory") * MIB)
-    return found | {"limits": limits}
+    return found | {"limits": limits} | _redundancy(form)
+
+
+def _redundancy(form: MultiDict[str, str]) -> dict[str, Any]:
+    """What the form says of running it more than once; nothing where it says nothing."""
+    if not form.get("quorum"):
+        return {}
+    quorum = _number(form["quorum"], "quorum")
+    if not quorum.is_integer():
+        raise Invalid("quorum must be a whole number.", field="quorum")
+    found: dict[str, Any] = {"min_quorum": int(quorum)}
+    if form.get("distinct"):
+        found["distinct"] = form["distinct"]
+    if form.get("comparator"):
+        found["comparator"] = {"type": form["comparator"]}
+    if form.get("comparator") == "numbers" and form.get("tolerance"):
+        found["comparator"]["rel"] = _number(form["tolerance"], "tolerance")
+    return {"redundancy": found}
 
 
 def _lines(text: str) -> str:

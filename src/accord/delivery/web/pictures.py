@@ -15,7 +15,7 @@ from flask import Blueprint, Response
 from accord.core.errors import NotFound
 from accord.core.replica import Content
 from accord.core.task import Task
-from accord.core.view import shown_replica
+from accord.core.view import result_of
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import beginning_of, read_content
 from accord.delivery.http.files import Piece, send
@@ -73,8 +73,8 @@ def _candidates(task: Task) -> Iterator[tuple[str, Content]]:
 
 
 def _kept(task: Task) -> Mapping[str, Content]:
-    replica = shown_replica(task)
-    return replica.result.kept if replica and replica.result else {}
+    result = result_of(task)
+    return result.kept if result else {}
 
 
 def _media(content: Content) -> str | None:

@@ -133,6 +133,74 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+_VALIDITIES = {
+    "init": "not compared yet",
+    "valid": "agrees",
+    "invalid": "differs",
+    "inconclusive": "not decided",
+    "no_check": "not checked",
+    "too_late": "came too late",
+}
+
+
+def agreement(replica: Any) -> str:
+    """What validation thinks of a replica's result; of one without a result, nothing.
+
+    >>> from types import SimpleNamespace
+    >>> agreement(SimpleNamespace(outcome="success", validity="no_check"))
+    'not checked'
+    >>> agreement(SimpleNamespace(outcome=None, validity="init")) == _NONE
+    True
+    """
+    if replica.outcome == "validate_error":
+        return "cannot be read"
+    return _VALIDITIES[replica.validity] if replica.outcome == "success" else _NONE
+
+
+def compared(comparator: Mapping[str, Any]) -> str:
+    """When two results agree, for people.
+
+    >>> compared({"type": "lines"})
+    'lines of output'
+    >>> compared({"type": "numbers", "abs": 0.0, "rel": 1e-09})
+    'words of output, numbers within 1e-09 of the larger'
+    """
+    kind = comparator["type"]
+    if kind == "numbers":
+        return f"words of output, numbers {_tolerance(comparator)}"
+    if kind == "files":
+        return f"kept files {', '.join(comparator['paths'])}, byte for byte"
+    return _COMPARED[kind]
+
+
+_COMPARED = {
+    "default": "output and kept files, byte for byte",
+    "exact": "output, byte for byte",
+    "lines": "lines of output",
+    "tokens": "words of output",
+    "json": "output as a JSON value",
+    "program": "by a program of its own",
+}
+
+
+def _tolerance(comparator: Mapping[str, Any]) -> str:
+    bounds = [f"{comparator['abs']:g}"] if comparator["abs"] else []
+    bounds += [f"{comparator['rel']:g} of the larger"] if comparator["rel"] else []
+    return f"within {' or '.join(bounds)}" if bounds else "by value"
+
+
+def quorum(task: Any) -> str:
+    """How many results must agree, for people; the majority is of the quorum.
+
+    >>> from types import SimpleNamespace
+    >>> quorum(SimpleNamespace(quorum=3)), quorum(SimpleNamespace(quorum=1))
+    ('2 of 3 must agree', 'one suffices')
+    """
+    return (
+        f"{task.quorum // 2 + 1} of {task.quorum} must agree" if task.quorum > 1 else "one suffices"
+    )
+
+
 def share(used: float | None, limit: float) -> int:
     """How much of a limit was used, in percent from 0 to 100.
 
@@ -155,6 +223,9 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "moment": moment,
     "signal_name": signal_name,
     "share": share,
+    "agreement": agreement,
+    "compared": compared,
+    "quorum": quorum,
     "spelled": spelled,
 }
 """By the names that the templates use."""
