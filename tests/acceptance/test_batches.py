@@ -367,7 +367,7 @@ def test_map_bounds_what_is_in_flight(platform, client):
         (("/does/not/exist.py", "a"), b"accord: /does/not/exist.py: No such file or directory\n"),
         (("echo", "a", "--url", "http://127.0.0.1:1"), b"No platform answers"),
         (("echo", "a", "--label", "x"), b"KEY:VALUE"),
-        (("", "a"), b"accord: tasks.0: The command is empty. Name a program.\n"),
+        (("", "a"), b"accord: The command is empty. Name a program.\n"),
     ],
 )
 def test_map_takes_nothing_else_for_a_number_of_failed_jobs(platform, client, argv, says):

@@ -204,6 +204,8 @@ def maker(
     policy: Mapping[str, Any] | None = None,
 ) -> Callable[[Job], dict[str, Any]]:
     """What makes a job's spec: of a shell command, or of a program that gets the argument."""
+    if not command.strip():
+        raise Failure("The command is empty. Name a program.")
     found = template(command, language, (), None, wishes)
     found |= {"redundancy": dict(policy)} if policy else {}
     if "source" in found:

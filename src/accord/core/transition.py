@@ -136,16 +136,22 @@ def check_policy(policy: Redundancy) -> None:
             "redundancy.delay_bound must be a positive number of seconds.",
             field="redundancy.delay_bound",
         )
+    _check_choice("distinct", policy.distinct, DISTINCT)
+    _check_choice("homogeneous", policy.homogeneous, HOMOGENEOUS)
+    if isinstance(policy.comparator, Numbers):
+        _check_tolerance(policy.comparator)
+
+
+def check_adaptive(policy: Redundancy) -> None:
+    """Refuse an adaptive policy by which nothing could ever be checked. It does no harm, but whoever
+    asks for it means something else. Raises Invalid, naming the field.
+    """
     if policy.adaptive and policy.min_quorum < 2:
         raise Invalid(
             "redundancy.adaptive needs a min_quorum of 2 or more: it is what a result of an executor "
             "that is not trusted has to come to.",
             field="redundancy.adaptive",
         )
-    _check_choice("distinct", policy.distinct, DISTINCT)
-    _check_choice("homogeneous", policy.homogeneous, HOMOGENEOUS)
-    if isinstance(policy.comparator, Numbers):
-        _check_tolerance(policy.comparator)
 
 
 def _check_choice(field: str, value: str, choices: Sequence[str]) -> None:

@@ -35,7 +35,7 @@ from accord.core.task import (
     Spec,
     Step,
 )
-from accord.core.transition import check_policy
+from accord.core.transition import check_adaptive, check_policy
 from accord.ports.assimilator import KEEP, Assimilator
 from accord.ports.blobs import Blobs
 from accord.services.weight import spec_bytes
@@ -173,6 +173,7 @@ def _check_runnable(what: Spec | Program, caps: Limits) -> None:
 
 def _check_redundancy(policy: Redundancy, caps: Limits) -> None:
     check_policy(policy)
+    check_adaptive(policy)
     if policy.delay_bound is not None:
         within = policy.delay_bound <= LONGEST
         _require(within, "redundancy.delay_bound", f"must lie between 0 and {LONGEST:.0f}")

@@ -23,7 +23,7 @@ from accord.core.task import (
     Redundancy,
     Tokens,
 )
-from accord.core.transition import check_policy
+from accord.core.transition import check_adaptive, check_policy
 from accord.delivery.http.submissions import ComparatorIn, RedundancyIn
 
 _USUAL = Redundancy()
@@ -51,6 +51,7 @@ def policy_of(asked: RedundancyIn) -> Redundancy:
         adaptive=asked.adaptive,
     )
     check_policy(policy)
+    check_adaptive(policy)
     return policy
 
 
