@@ -16,7 +16,7 @@ import enum
 import math
 import statistics
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -25,6 +25,8 @@ from accord.core.replica import ErrorClass, Outcome, Replica, ReplicaState, Vali
 from accord.core.task import Task
 
 DAY = 86400.0
+TOGETHER = 30.0
+"""Seconds within which losses of one executor are one."""
 
 replace = msgspec.structs.replace
 
@@ -127,11 +129,21 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
     """While it fails in a row: when it gets one replica as a probe."""
     rests_until: float = 0.0
     """After it was caught: until when it gets no work (audited trust only)."""
+    lost_at: float = 0.0
+    """When a replica was last lost with it; what goes with it at once is one failure."""
+    credit: float = 0.0
+    """What its valid replicas earned."""
+
+
+CLASSES = 200
+"""Classes of tasks that are remembered of one executor; further ones count as ``ANY``, so that
+labels cannot fill a store."""
+ANY = "any"
 
 
 def task_class(task: Task) -> str:
     """The class of a task: its label ``app``, else its language, else ``any``."""
-    return task.labels.get("app") or task.spec.language or "any"
+    return task.labels.get("app") or task.spec.language or ANY
 
 
 # -- the daily quota: linear decay, recovery by doubling (BOINC's numbers) ----------------
@@ -154,9 +166,13 @@ def after_sent(record: Reliability, now: float) -> Reliability:
     return replace(record, sent_today=begun_today(record, now) + 1, day=day)
 
 
+def shift(executor: ExecutorName) -> float:
+    """Seconds by which its days begin before midnight UTC: not all are to ask for work then."""
+    return float(zlib.crc32(executor.encode()) % int(DAY))
+
+
 def _day(executor: ExecutorName, now: float) -> int:
-    """Days begin at another hour for each, so that not all ask for work at midnight."""
-    return int((now + zlib.crc32(executor.encode()) % int(DAY)) // DAY)
+    return int((now + shift(executor)) // DAY)
 
 
 def _quota(record: Reliability, policy: TrustPolicy) -> int:
@@ -167,10 +183,14 @@ def _quota(record: Reliability, policy: TrustPolicy) -> int:
 
 
 def after_success(record: Reliability, policy: TrustPolicy) -> Reliability:
-    """It reported a verdict: the quota recovers by doubling, and a quarantine is over."""
+    """It reported a verdict: a quarantine is over, and the quota recovers by doubling; from the
+    policy's on it grows by one.
+
+    BOINC lets only a valid result raise it. Here thousands of results an hour may wait for a
+    second one, and the quota is against those that waste what they are sent.
+    """
     quota = _quota(record, policy)
-    if quota < policy.daily_quota:
-        quota = min(2 * quota, policy.daily_quota)
+    quota = min(2 * quota, policy.daily_quota) if quota < policy.daily_quota else quota + 1
     return replace(record, quota=quota, failures=0, quarantined_until=0.0)
 
 
@@ -184,7 +204,6 @@ def after_valid(
         checked=record.checked + replicated,
         error_rate=_rate(record, bad=False),
         turnaround=averaged(record.turnaround, turnaround),
-        quota=_quota(record, policy) + 1,
     )
 
 
@@ -206,15 +225,19 @@ def after_invalid(record: Reliability, policy: TrustPolicy, now: float) -> Relia
 def after_error(record: Reliability, policy: TrustPolicy, now: float) -> Reliability:
     """It could not run a replica: the quota decays by one, and a run of these quarantines it.
 
-    Not for what was aborted on the task's own behalf, nor for input that nobody could run.
+    Not for what was aborted on the task's own behalf, nor for input that nobody could run. A quota
+    that had grown falls back to the policy's, and the day's count begins anew with it: else one
+    error after thousands of successes would be the end of the day.
     """
-    quota = max(1, min(_quota(record, policy), policy.daily_quota) - 1)
+    quota = _quota(record, policy)
+    grown = quota > policy.daily_quota
     failures = record.failures + 1
     return replace(
         record,
         consecutive_valid=0,
         error_rate=_rate(record, bad=True),
-        quota=quota,
+        quota=max(1, min(quota, policy.daily_quota) - 1),
+        sent_today=0 if grown else record.sent_today,
         failures=failures,
         quarantined_until=_next_probe(failures, policy, now),
     )
@@ -223,11 +246,23 @@ def after_error(record: Reliability, policy: TrustPolicy, now: float) -> Reliabi
 def after_timeout(
     record: Reliability, policy: TrustPolicy, now: float, *, delay_bound: float
 ) -> Reliability:
-    """It did not report in time: an error, and the time it had counts as its turnaround."""
-    return replace(
-        after_error(record, policy, now),
-        turnaround=averaged(record.turnaround, delay_bound),
-    )
+    """It did not report in time: an error, and the time it had counts as its turnaround.
+
+    Whatever is lost within ``TOGETHER`` counts as one failure in a row: a power cut takes the
+    replicas of all slots at once, and says no more than the loss of one.
+    """
+    after = after_error(record, policy, now)
+    if record.lost_at and now < record.lost_at + TOGETHER:
+        same = {"failures": record.failures, "quarantined_until": record.quarantined_until}
+        after = replace(after, **same)
+    else:
+        after = replace(after, lost_at=now)
+    return replace(after, turnaround=averaged(record.turnaround, delay_bound))
+
+
+def released(record: Reliability) -> Reliability:
+    """A person says that it is well: its quarantine and its rest end."""
+    return replace(record, failures=0, quarantined_until=0.0, rests_until=0.0)
 
 
 def acquitted(record: Reliability, checked: int) -> Reliability:
@@ -385,6 +420,12 @@ class Kind(enum.StrEnum):
     INVALID = "invalid"
     ERROR = "error"
     TIMEOUT = "timeout"
+    SENT = "sent"
+    """A replica was sent to it."""
+    RELEASED = "released"
+    """A person let it go on."""
+    RENEWED = "renewed"
+    """Another installation has its name: nothing is known of that one."""
 
 
 class Lesson(msgspec.Struct, frozen=True, kw_only=True):
@@ -398,6 +439,8 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from sending to the report; with a time-out, what it had."""
     replicated: bool = False
     """Whether others could have contradicted it."""
+    credit: float = 0.0
+    """What it earned by being valid."""
 
 
 def lessons(before: Task, after: Task) -> tuple[Lesson, ...]:
@@ -414,17 +457,30 @@ def lessons(before: Task, after: Task) -> tuple[Lesson, ...]:
 
 def learnt(record: Reliability, lesson: Lesson, policy: TrustPolicy, now: float) -> Reliability:
     """The record after that lesson."""
-    if lesson.kind is Kind.SUCCESS:
-        return after_success(record, policy)
-    if lesson.kind is Kind.VALID:
-        return after_valid(
-            record, policy, turnaround=lesson.turnaround, replicated=lesson.replicated
-        )
-    if lesson.kind is Kind.INVALID:
-        return after_invalid(record, policy, now)
-    if lesson.kind is Kind.ERROR:
-        return after_error(record, policy, now)
-    return after_timeout(record, policy, now, delay_bound=lesson.turnaround)
+    return _LEARNT[lesson.kind](record, lesson, policy, now)
+
+
+def _valid(
+    record: Reliability, lesson: Lesson, policy: TrustPolicy, _now: float
+) -> Reliability:
+    after = after_valid(record, policy, turnaround=lesson.turnaround, replicated=lesson.replicated)
+    return replace(after, credit=record.credit + lesson.credit) if lesson.credit else after
+
+
+_LEARNT: Mapping[Kind, Callable[[Reliability, Lesson, TrustPolicy, float], Reliability]] = {
+    Kind.SENT: lambda record, _lesson, _policy, now: after_sent(record, now),
+    Kind.SUCCESS: lambda record, _lesson, policy, _now: after_success(record, policy),
+    Kind.VALID: _valid,
+    Kind.INVALID: lambda record, _lesson, policy, now: after_invalid(record, policy, now),
+    Kind.ERROR: lambda record, _lesson, policy, now: after_error(record, policy, now),
+    Kind.TIMEOUT: lambda record, lesson, policy, now: after_timeout(
+        record, policy, now, delay_bound=lesson.turnaround
+    ),
+    Kind.RELEASED: lambda record, _lesson, _policy, _now: released(record),
+    Kind.RENEWED: lambda record, _lesson, _policy, _now: Reliability(
+        executor=record.executor, task_class=record.task_class
+    ),
+}
 
 
 def _kinds(earlier: Replica | None, replica: Replica) -> Iterable[Kind]:
@@ -464,6 +520,7 @@ def _lesson(task: Task, replica: Replica, kind: Kind) -> Lesson:
         number=replica.number,
         turnaround=max(0.0, took),
         replicated=task.target_replicas > 1,
+        credit=replica.credit if kind is Kind.VALID else 0.0,
     )
 
 
@@ -487,10 +544,14 @@ def granted(task: Task, benchmarks: Mapping[ExecutorName, float]) -> Task:
     valid = [r for r in task.replicas if r.validity is Validity.VALID]
     if not valid:
         return task
-    credit = max(r.credit for r in valid) or statistics.median(
-        claimed_credit(r, benchmarks.get(r.executor, 1.0) if r.executor else 1.0) for r in valid
+    credit = max(r.credit for r in valid) or _median(
+        [claimed_credit(r, benchmarks.get(r.executor, 1.0) if r.executor else 1.0) for r in valid]
     )
     if all(r.credit == credit for r in valid):
         return task
     paid = {r.number: replace(r, credit=credit) for r in valid}
     return replace(task, replicas=tuple(paid.get(r.number, r) for r in task.replicas))
+
+
+def _median(claims: Sequence[float]) -> float:
+    return claims[0] if len(claims) == 1 else statistics.median(claims)

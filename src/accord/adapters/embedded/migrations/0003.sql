@@ -1,0 +1,2 @@
+-- kept
+SELECT 1;
