@@ -178,6 +178,12 @@ def avoids(
     return any(_faults_on(task, other) < here for other in others if other != executor)
 
 
+def may_wait(task: Task, now: float) -> bool:
+    """Whether a retry may still wait for a reliable executor: for PATIENCE after what it follows."""
+    last = max((r.over_time or 0.0 for r in task.replicas), default=0.0)
+    return now < last + PATIENCE
+
+
 def occupied(task: Task, executor: ExecutorName, owner: str = "") -> bool:
     """Whether the executor has a replica of the task already, where they must be distinct; or its
     owner, where owners must be.

@@ -128,7 +128,7 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
     quarantined_until: float = 0.0
     """While it fails in a row: when it gets one replica as a probe."""
     rests_until: float = 0.0
-    """After it was caught: until when it gets no work (audited trust only)."""
+    """After it was caught with a task that went by trust: until when it gets no work."""
     lost_at: float = 0.0
     """When a replica was last lost with it; what goes with it at once is one failure."""
     credit: float = 0.0
@@ -194,9 +194,7 @@ def after_success(record: Reliability, policy: TrustPolicy) -> Reliability:
     return replace(record, quota=quota, failures=0, quarantined_until=0.0)
 
 
-def after_valid(
-    record: Reliability, policy: TrustPolicy, *, turnaround: float, replicated: bool
-) -> Reliability:
+def after_valid(record: Reliability, *, turnaround: float, replicated: bool) -> Reliability:
     """Its result was valid. A result that nobody else confirmed proves nothing."""
     return replace(
         record,
@@ -207,8 +205,14 @@ def after_valid(
     )
 
 
-def after_invalid(record: Reliability, policy: TrustPolicy, now: float) -> Reliability:
-    """Its result was invalid: whatever trust there was is gone."""
+def after_invalid(
+    record: Reliability, policy: TrustPolicy, now: float, *, rests: bool = True
+) -> Reliability:
+    """Its result was invalid: whatever trust there was is gone.
+
+    It ``rests`` where its trust was asked for. A result that merely lost a vote does no harm, and
+    may be a program's fault, whose output is another on every run.
+    """
     quota = _quota(record, policy)
     pause = policy.rest * 2.0 ** min(record.caught, 16)
     return replace(
@@ -218,7 +222,7 @@ def after_invalid(record: Reliability, policy: TrustPolicy, now: float) -> Relia
         caught=record.caught + 1,
         error_rate=_rate(record, bad=True),
         quota=quota - 1 if quota > policy.daily_quota else quota,
-        rests_until=now + pause,
+        rests_until=now + pause if rests else record.rests_until,
     )
 
 
@@ -439,6 +443,8 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from sending to the report; with a time-out, what it had."""
     replicated: bool = False
     """Whether others could have contradicted it."""
+    adaptive: bool = False
+    """Whether the task went by trust."""
     credit: float = 0.0
     """What it earned by being valid."""
 
@@ -460,10 +466,8 @@ def learnt(record: Reliability, lesson: Lesson, policy: TrustPolicy, now: float)
     return _LEARNT[lesson.kind](record, lesson, policy, now)
 
 
-def _valid(
-    record: Reliability, lesson: Lesson, policy: TrustPolicy, _now: float
-) -> Reliability:
-    after = after_valid(record, policy, turnaround=lesson.turnaround, replicated=lesson.replicated)
+def _valid(record: Reliability, lesson: Lesson, _policy: TrustPolicy, _now: float) -> Reliability:
+    after = after_valid(record, turnaround=lesson.turnaround, replicated=lesson.replicated)
     return replace(after, credit=record.credit + lesson.credit) if lesson.credit else after
 
 
@@ -471,7 +475,9 @@ _LEARNT: Mapping[Kind, Callable[[Reliability, Lesson, TrustPolicy, float], Relia
     Kind.SENT: lambda record, _lesson, _policy, now: after_sent(record, now),
     Kind.SUCCESS: lambda record, _lesson, policy, _now: after_success(record, policy),
     Kind.VALID: _valid,
-    Kind.INVALID: lambda record, _lesson, policy, now: after_invalid(record, policy, now),
+    Kind.INVALID: lambda record, lesson, policy, now: after_invalid(
+        record, policy, now, rests=lesson.adaptive
+    ),
     Kind.ERROR: lambda record, _lesson, policy, now: after_error(record, policy, now),
     Kind.TIMEOUT: lambda record, lesson, policy, now: after_timeout(
         record, policy, now, delay_bound=lesson.turnaround
@@ -520,6 +526,7 @@ def _lesson(task: Task, replica: Replica, kind: Kind) -> Lesson:
         number=replica.number,
         turnaround=max(0.0, took),
         replicated=task.target_replicas > 1,
+        adaptive=task.spec.redundancy.adaptive,
         credit=replica.credit if kind is Kind.VALID else 0.0,
     )
 

@@ -4,18 +4,26 @@ Candidates come from the store by the requirement classes that the executor sati
 priority first, then oldest. A claim is one compare-and-set over all of them; what is won is
 assigned. Polls of one judicator reserve their candidates among themselves, so that many idle
 executors do not race for the head of the queue.
+
+What is known of the executor (``reputation``) bounds what it is given of each class of tasks. A
+requirement class of which it may have nothing is left out of the rest of the claim, so that a
+queue full of that keeps it from nothing else. Nothing wakes a poll when a quarantine ends: an
+executor that is held asks again within seconds.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from accord.core import transition
 from accord.core.assignment import (
     RequirementClass,
     avoids,
+    barred,
+    may_wait,
     requirement_class,
     satisfies,
     takes_work,
@@ -23,11 +31,21 @@ from accord.core.assignment import (
 from accord.core.executor import Executor
 from accord.core.ids import ExecutorName, SessionId, TaskId
 from accord.core.lifecycle import Claimed
-from accord.core.replica import ReplicaState
+from accord.core.policy import Policy
+from accord.core.reliability import (
+    Reliability,
+    reduced_delay_bound,
+    reliable,
+    spared,
+    wants_reliable,
+)
+from accord.core.replica import Replica, ReplicaState
 from accord.core.task import Task
 from accord.ports.judicator import Assignment
 from accord.ports.store import Store
 from accord.services.changes import Changes
+from accord.services.rations import Ration, Rations
+from accord.services.reputation import Reputation
 from accord.services.roster import Roster
 from accord.services.weight import task_bytes
 
@@ -50,11 +68,24 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 class Claims:
     """See the module's docstring."""
 
-    def __init__(self, store: Store, changes: Changes, roster: Roster, weakest: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        changes: Changes,
+        roster: Roster,
+        reputation: Reputation,
+        policy: Policy,
+        weakest: str,
+        draw: Callable[[], float],
+    ) -> None:
         self._store = store
         self._changes = changes
         self._roster = roster
+        self._reputation = reputation
+        self._policy = policy
         self._weakest = weakest
+        self._draw = draw
+        """A random number from 0 up to 1."""
         self._lock = threading.Lock()
         self._reserved: set[TaskId] = set()
         self._fits: dict[tuple[ExecutorName, SessionId, str], bool] = {}
@@ -80,8 +111,10 @@ class Claims:
         classes = [c for c in self._store.waiting_classes() if self.fits(executor, c)]
         if not classes:
             return Grant()
+        look = _Look(
+            executor, Rations(self._store, self._reputation, executor, vacant, self._store.now())
+        )
         won: list[Assignment] = []
-        passed: dict[TaskId, str] = {}
         seen: set[TaskId] = set()
         room = ASSIGN_BYTES
         for _ in range(ROUNDS):
@@ -90,14 +123,15 @@ class Claims:
             if not candidates:
                 break
             try:
-                chosen, room = _within(self._choose(executor, candidates, passed), room)
-                won += self._take(executor, chosen)
+                chosen, room = _within(self._choose(look, candidates), room)
+                won += self._take(look, chosen)
             finally:
                 self._release(candidates)
             seen.update(task.id for task in candidates)
-            if len(won) >= vacant or len(candidates) < wanted or room <= 0:
+            classes = [c for c in classes if c not in look.closed]
+            if len(won) >= vacant or len(candidates) < wanted or room <= 0 or not classes:
                 break
-        return Grant(won=tuple(won), passed_over=tuple(passed.values()))
+        return Grant(won=tuple(won), passed_over=tuple(look.passed.values()))
 
     def _candidates(self, classes: Sequence[str], wanted: int, seen: set[TaskId]) -> list[Task]:
         """Reserve candidates that no other poll of this judicator is at."""
@@ -113,59 +147,103 @@ class Claims:
         with self._lock:
             self._reserved.difference_update(task.id for task in candidates)
 
-    def _choose(
-        self, executor: Executor, candidates: Sequence[Task], passed: dict[TaskId, str]
-    ) -> list[Task]:
+    def _choose(self, look: _Look, candidates: Sequence[Task]) -> list[Task]:
         now = self._store.now()
         chosen = []
+        short: set[str] = set()
         for task in candidates:
-            if len(task.replicas) > 1 and self._avoids(task, executor, now, passed):
-                continue
-            chosen.append(task)
+            ration = look.rations.of(task)
+            if ration.left <= 0:
+                short.add(look.pass_over(task))
+            elif len(task.replicas) > 1 and self._avoids(task, look.executor, ration, now):
+                look.pass_over(task)
+            else:
+                ration.left -= 1
+                chosen.append(task)
+        # nothing of these is for it now, and there may be thousands of them before others
+        look.closed |= short - {requirement_class(task).key for task in chosen if short}
         return chosen
 
-    def _avoids(
-        self, task: Task, executor: Executor, now: float, passed: dict[TaskId, str]
-    ) -> bool:
+    def _avoids(self, task: Task, executor: Executor, ration: Ration, now: float) -> bool:
         class_ = requirement_class(task).key
         others = [
-            other.name
+            other
             for other in self._roster.all()
             if takes_work(other) and other.name != executor.name and self.fits(other, class_)
         ]
-        if not avoids(task, executor.name, others, now, executor.info.owner):
+        names = [other.name for other in others]
+        if avoids(task, executor.name, names, now, executor.info.owner):
+            return True
+        return self._leaves(task, ration.record, others, now)
+
+    def _leaves(
+        self, task: Task, record: Reliability, others: Sequence[Executor], now: float
+    ) -> bool:
+        """Whether a retry is left to a reliable executor for a while, where there is one."""
+        trust = self._reputation.policy
+        if not wants_reliable(_ready(task).priority, trust) or not may_wait(task, now):
             return False
-        passed[task.id] = class_
-        return True
+        return not reliable(record, trust) and any(
+            reliable(self._reputation.record(other.name, record.task_class), trust)
+            for other in others
+            if not barred(task, other)
+        )
 
-    def _take(self, executor: Executor, chosen: Sequence[Task]) -> list[Assignment]:
+    def _take(self, look: _Look, chosen: Sequence[Task]) -> list[Assignment]:
         now = self._store.now()
-        decided: list[tuple[Task, int]] = []
+        decided: list[tuple[Task, Task]] = []
+        numbers: list[int] = []
         for task in chosen:
-            number = _ready(task)
-            event = _claimed(executor, number)
+            ready = _ready(task)
+            event = self._claimed(look, task, ready)
             after, _ = self._changes.decide(task, (event,), now)
-            replica = after.replica(number)
+            replica = after.replica(ready.number)
             if replica is not None and replica.state is ReplicaState.IN_PROGRESS:
-                decided.append((after, number))
-        stored = self._changes.apply([task for task, _ in decided])
-        return [
-            assignment(task, number, executor.info.session)
-            for task, (_, number) in zip(stored, decided, strict=True)
-            if task is not None
-        ]
+                decided.append((task, after))
+                numbers.append(ready.number)
+        stored = self._changes.apply(decided, now)
+        won = [(task, n) for task, n in zip(stored, numbers, strict=True) if task is not None]
+        for task, _ in won:
+            look.rations.of(task).sent += 1
+        look.rations.note()
+        session = look.executor.info.session
+        return [assignment(task, number, session) for task, number in won]
+
+    def _claimed(self, look: _Look, task: Task, replica: Replica) -> Claimed:
+        info = look.executor.info
+        trust = self._reputation.policy
+        record = look.rations.of(task).record
+        bound = None
+        if wants_reliable(replica.priority, trust) and reliable(record, trust):
+            full = transition.delay_bound(task, self._policy)
+            bound = reduced_delay_bound(full, record.turnaround.mean, trust)
+        return Claimed(
+            number=replica.number,
+            executor=info.name,
+            session=info.session,
+            owner=info.owner,
+            os=info.os,
+            cpu=info.cpu,
+            trusted=task.spec.redundancy.adaptive and spared(record, trust, self._draw()),
+            delay_bound=bound,
+        )
 
 
-def _claimed(executor: Executor, number: int) -> Claimed:
-    info = executor.info
-    return Claimed(
-        number=number,
-        executor=info.name,
-        session=info.session,
-        owner=info.owner,
-        os=info.os,
-        cpu=info.cpu,
-    )
+class _Look:
+    """One claim, while it is being made."""
+
+    def __init__(self, executor: Executor, rations: Rations) -> None:
+        self.executor = executor
+        self.rations = rations
+        self.passed: dict[TaskId, str] = {}
+        """Tasks that had better go elsewhere, with their requirement classes."""
+        self.closed: set[str] = set()
+        """Requirement classes that are left out of the rounds to come."""
+
+    def pass_over(self, task: Task) -> str:
+        """Leave it to others; its requirement class."""
+        class_ = self.passed[task.id] = requirement_class(task).key
+        return class_
 
 
 def assignment(task: Task, number: int, session: SessionId) -> Assignment:
@@ -176,11 +254,10 @@ def assignment(task: Task, number: int, session: SessionId) -> Assignment:
     )
 
 
-def _ready(task: Task) -> int:
-    """The number of the replica that can be sent at once."""
-    return next(
-        r.number for r in task.replicas if r.state is ReplicaState.UNSENT and not r.not_before
-    )
+def _ready(task: Task) -> Replica:
+    """The replica that can be sent at once; of several the first of the highest priority."""
+    ready = [r for r in task.replicas if r.state is ReplicaState.UNSENT and not r.not_before]
+    return ready[0] if len(ready) == 1 else max(ready, key=lambda r: r.priority)
 
 
 def _within(tasks: Sequence[Task], room: int) -> tuple[list[Task], int]:

@@ -60,6 +60,29 @@ class _Known:
         """How many of these the record has."""
 
 
+class _Earned:
+    """Credit that is not written down."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, float] = {}
+        self.owners: dict[str, float] = {}
+
+    def add(self, task: Task, lesson: Lesson) -> None:
+        _add(self.users, task.user, lesson.credit)
+        replica = task.replica(lesson.number)
+        if replica is not None and replica.owner:
+            _add(self.owners, replica.owner, lesson.credit)
+
+    def merge(self, other: _Earned) -> None:
+        for mine, theirs in ((self.users, other.users), (self.owners, other.owners)):
+            for name, amount in theirs.items():
+                _add(mine, name, amount)
+
+
+def _add(sums: dict[str, float], name: str, amount: float) -> None:
+    sums[name] = sums.get(name, 0.0) + amount
+
+
 class Reputation:
     """See the module's docstring. A duty (``duties.duty.Duty``): a pass is a flush."""
 
@@ -78,8 +101,7 @@ class Reputation:
         self._flushing = threading.Lock()
         self._known: dict[_Key, _Known] = {}
         self._classes: Counter[ExecutorName] = Counter()
-        self._users: Counter[str] = Counter()
-        self._owners: Counter[str] = Counter()
+        self._earned = _Earned()
 
     # -- learning ------------------------------------------------------------------------
 
@@ -96,16 +118,10 @@ class Reputation:
             for lesson in found:
                 self._of(lesson.executor, class_).lessons.append((lesson, now))
                 if lesson.credit:
-                    self._earned(after, lesson)
+                    self._earned.add(after, lesson)
                 bad = bad or lesson.kind in _BAD
         if bad:
             self._kick()
-
-    def _earned(self, task: Task, lesson: Lesson) -> None:
-        self._users[task.user] += lesson.credit  # type: ignore[assignment]  # sums, not counts
-        replica = task.replica(lesson.number)
-        if replica is not None and replica.owner:
-            self._owners[replica.owner] += lesson.credit  # type: ignore[assignment]  # as above
 
     def sent(self, executor: ExecutorName, class_: str, number: int, now: float) -> None:
         """Replicas of that class were sent to it."""
@@ -123,7 +139,6 @@ class Reputation:
 
     def _of_all(self, executor: ExecutorName, kind: Kind) -> None:
         lesson, now = Lesson(executor=executor, kind=kind, number=0), self._store.now()
-        self.flush()  # other judicators may know of more classes
         with self._lock:
             for (name, _), known in self._known.items():
                 if name == executor:
@@ -178,6 +193,8 @@ class Reputation:
         for key in keys:
             del self._known[key]
             self._classes[key[0]] -= 1
+            if not self._classes[key[0]]:
+                del self._classes[key[0]]
 
     def _folded(self, known: _Known) -> Reliability:
         if known.folded < len(known.lessons):
@@ -244,14 +261,12 @@ class Reputation:
 
     def _write_credit(self) -> None:
         with self._lock:
-            users, self._users = self._users, Counter()
-            owners, self._owners = self._owners, Counter()
-        if not users and not owners:
+            earned, self._earned = self._earned, _Earned()
+        if not earned.users and not earned.owners:
             return
         try:
-            self._store.add_credit(Credit(users=dict(users), owners=dict(owners)))
+            self._store.add_credit(Credit(users=earned.users, owners=earned.owners))
         except BaseException:
             with self._lock:
-                self._users += users
-                self._owners += owners
+                self._earned.merge(earned)
             raise

@@ -37,7 +37,7 @@ def a_record(**changes):
 
 
 def valid(record, *, replicated=True, turnaround=10.0):
-    return reliability.after_valid(record, POLICY, turnaround=turnaround, replicated=replicated)
+    return reliability.after_valid(record, turnaround=turnaround, replicated=replicated)
 
 
 # -- documents and classes
@@ -118,7 +118,9 @@ def test_successes_raise_the_quota_without_bound_and_what_is_valid_does_not():
 
 
 def test_one_error_after_thousands_of_successes_does_not_end_the_day():
-    record = a_record(quota=90_000, sent_today=89_500, day=reliability.after_sent(a_record(), NOW).day)
+    record = a_record(
+        quota=90_000, sent_today=89_500, day=reliability.after_sent(a_record(), NOW).day
+    )
     after = reliability.after_error(record, POLICY, NOW)
     assert reliability.room(after, POLICY, NOW, slots=4, running=0) == 4
     again = reliability.after_error(reliability.after_sent(after, NOW), POLICY, NOW)
