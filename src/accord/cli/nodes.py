@@ -8,7 +8,7 @@ import typer
 
 from accord.cli.failure import USAGE, Failure
 from accord.cli.options import Json, Token, Url
-from accord.cli.output import amount, print_json, print_table
+from accord.cli.output import amount, print_json, print_table, printable
 from accord.cli.target import connect
 from accord.client import Executor
 
@@ -43,8 +43,12 @@ def executors(
     if json:
         print_json([executor.raw for executor in found])
         return
-    columns = ("name", "state", "slots", "memory", "isolation", "languages")
+    columns = ("name", "state", "slots", "memory", "isolation", "credit", "languages")
     print_table(columns, [_row(executor) for executor in found], overflow="fold")
+    for executor in found:
+        for standing in executor.reliability:
+            if standing.get("note"):
+                print(printable(f"{executor.name}: {standing['note']}."))
 
 
 def _row(executor: Executor) -> tuple[object, ...]:
@@ -54,6 +58,7 @@ def _row(executor: Executor) -> tuple[object, ...]:
         executor.slots,
         amount(executor.memory),
         executor.isolation,
+        f"{executor.credit:.1f}",
         " ".join(sorted(executor.languages)),
     )
 

@@ -16,6 +16,7 @@ from accord.core.executor import Executor
 from accord.core.ids import ExecutorName
 from accord.core.judging import JudgingState
 from accord.core.policy import Policy
+from accord.core.reliability import task_class
 from accord.core.replica import (
     Outcome,
     Phase,
@@ -30,6 +31,9 @@ from accord.core.retry import FAULTS, faults
 from accord.core.status import Reason, Status
 from accord.core.task import Stage, Task, quorum_of
 from accord.core.view import reason_of, shown_replica, status_of
+
+NAMED = 3
+"""Executors that are named at most, where there may be many."""
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +124,22 @@ def _sending(task: Task, around: Surroundings) -> str:
     if not online:
         states = ", ".join(f"{e.name} is {e.state}" for e in matching)
         return f"No executor that could run it takes work: {states}."
-    return f"{_of(len(online), around)} and {_queue(around.position)}"
+    return f"{_of(len(online), around)} and {_queue(around.position)}{_kept(task, online)}"
+
+
+def _kept(task: Task, online: Sequence[Executor]) -> str:
+    """Which of those that could run it do not get it for now, for what became of others there."""
+    class_ = task_class(task)
+    notes = [
+        f"{executor.name} ({standing.note})"
+        for executor in online
+        for standing in executor.standings
+        if standing.task_class == class_ and standing.note
+    ]
+    if not notes:
+        return ""
+    more = f", nor on {len(notes) - NAMED} more" if len(notes) > NAMED else ""
+    return f" Not now on {' or '.join(notes[:NAMED])}{more}."
 
 
 def _of(matching: int, around: Surroundings) -> str:

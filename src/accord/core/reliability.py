@@ -13,10 +13,11 @@ say so. Chance is an argument, never drawn here; times are store time.
 from __future__ import annotations
 
 import enum
+import functools
 import math
 import statistics
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -160,12 +161,14 @@ def begun_today(record: Reliability, now: float) -> int:
     return record.sent_today if record.day == _day(record.executor, now) else 0
 
 
-def after_sent(record: Reliability, now: float) -> Reliability:
-    """A replica was sent to it (S4). Not for one that is only sent again."""
+def after_sent(record: Reliability, now: float, count: int = 1) -> Reliability:
+    """So many replicas were sent to it (S4). Not for one that is only sent again."""
     day = _day(record.executor, now)
-    return replace(record, sent_today=begun_today(record, now) + 1, day=day)
+    begun = record.sent_today if record.day == day else 0
+    return replace(record, sent_today=begun + count, day=day)
 
 
+@functools.lru_cache(maxsize=16384)
 def shift(executor: ExecutorName) -> float:
     """Seconds by which its days begin before midnight UTC: not all are to ask for work then."""
     return float(zlib.crc32(executor.encode()) % int(DAY))
@@ -447,22 +450,36 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the task went by trust."""
     credit: float = 0.0
     """What it earned by being valid."""
+    owner: str = ""
+    """Whose executor it is."""
+    count: int = 1
+    """How many replicas were sent."""
 
 
 def lessons(before: Task, after: Task) -> tuple[Lesson, ...]:
     """What the change from ``before`` to ``after`` says of executors, each thing once."""
+    if len(after.replicas) == 1 and len(before.replicas) == 1:  # thousands of these a second
+        return _between(after, before.replicas[0], after.replicas[0])
     was = {r.number: r for r in before.replicas}
     found: list[Lesson] = []
     for replica in after.replicas:
-        earlier = was.get(replica.number)
-        if earlier is not replica and replica.state is ReplicaState.OVER:
-            kinds = _kinds(earlier, replica)
-            found += (_lesson(after, replica, kind) for kind in kinds)
+        found += _between(after, was.get(replica.number), replica)
     return tuple(found)
+
+
+def _between(task: Task, earlier: Replica | None, replica: Replica) -> tuple[Lesson, ...]:
+    """What became of one replica of the task."""
+    if earlier is replica or replica.state is not ReplicaState.OVER or replica.executor is None:
+        return ()
+    return tuple([_lesson(task, replica, kind) for kind in _kinds(earlier, replica)])
 
 
 def learnt(record: Reliability, lesson: Lesson, policy: TrustPolicy, now: float) -> Reliability:
     """The record after that lesson."""
+    if lesson.kind is Kind.SENT:  # thousands of these a second
+        return after_sent(record, now, lesson.count)
+    if lesson.kind is Kind.SUCCESS:  # and of these
+        return after_success(record, policy)
     return _LEARNT[lesson.kind](record, lesson, policy, now)
 
 
@@ -472,8 +489,6 @@ def _valid(record: Reliability, lesson: Lesson, _policy: TrustPolicy, _now: floa
 
 
 _LEARNT: Mapping[Kind, Callable[[Reliability, Lesson, TrustPolicy, float], Reliability]] = {
-    Kind.SENT: lambda record, _lesson, _policy, now: after_sent(record, now),
-    Kind.SUCCESS: lambda record, _lesson, policy, _now: after_success(record, policy),
     Kind.VALID: _valid,
     Kind.INVALID: lambda record, lesson, policy, now: after_invalid(
         record, policy, now, rests=lesson.adaptive
@@ -489,21 +504,23 @@ _LEARNT: Mapping[Kind, Callable[[Reliability, Lesson, TrustPolicy, float], Relia
 }
 
 
-def _kinds(earlier: Replica | None, replica: Replica) -> Iterable[Kind]:
+def _kinds(earlier: Replica | None, replica: Replica) -> list[Kind]:
     """A program's own end is no fault of its executor, nor is what was aborted or handed back."""
-    if replica.executor is None:
-        return
+    kinds = []
     if earlier is None or earlier.outcome is not replica.outcome:
         if replica.outcome is Outcome.SUCCESS:
-            yield Kind.SUCCESS
+            kinds.append(Kind.SUCCESS)
         elif replica.outcome is Outcome.NO_REPLY:
-            yield Kind.TIMEOUT
+            kinds.append(Kind.TIMEOUT)
         elif _is_error(replica):
-            yield Kind.ERROR
-    judged = _JUDGED.get(replica.validity)
+            kinds.append(Kind.ERROR)
     news = earlier is None or earlier.validity is not replica.validity
-    if judged and news and replica.outcome is Outcome.SUCCESS:
-        yield judged
+    if news and replica.outcome is Outcome.SUCCESS:
+        if replica.validity is Validity.VALID:
+            kinds.append(Kind.VALID)
+        elif replica.validity is Validity.INVALID:
+            kinds.append(Kind.INVALID)
+    return kinds
 
 
 def _is_error(replica: Replica) -> bool:
@@ -514,10 +531,10 @@ def _is_error(replica: Replica) -> bool:
     )
 
 
-_JUDGED = {Validity.VALID: Kind.VALID, Validity.INVALID: Kind.INVALID}
-
-
 def _lesson(task: Task, replica: Replica, kind: Kind) -> Lesson:
+    if kind is Kind.SUCCESS:  # thousands of these a second, and nothing more is learnt of them
+        executor = replica.executor or ExecutorName("")
+        return Lesson(executor=executor, kind=kind, number=replica.number)
     ended = replica.received_time if kind is not Kind.TIMEOUT else replica.report_deadline
     took = (ended or 0.0) - (replica.sent_time or 0.0)
     return Lesson(
@@ -528,6 +545,7 @@ def _lesson(task: Task, replica: Replica, kind: Kind) -> Lesson:
         replicated=task.target_replicas > 1,
         adaptive=task.spec.redundancy.adaptive,
         credit=replica.credit if kind is Kind.VALID else 0.0,
+        owner=replica.owner,
     )
 
 
@@ -538,8 +556,9 @@ def claimed_credit(replica: Replica, benchmark: float) -> float:
     """What a replica's work is worth by itself: CPU seconds times its executor's benchmark."""
     if replica.result is None:
         return 0.0
-    steps = (replica.result.compile, replica.result.execute)
-    return benchmark * sum(step.cpu_time for step in steps if step)
+    compiled, executed = replica.result.compile, replica.result.execute
+    seconds = executed.cpu_time if executed else 0.0
+    return benchmark * (seconds + compiled.cpu_time if compiled else seconds)
 
 
 def granted(task: Task, benchmarks: Mapping[ExecutorName, float]) -> Task:
@@ -548,6 +567,8 @@ def granted(task: Task, benchmarks: Mapping[ExecutorName, float]) -> Task:
     An equal share leaves nothing to gain by a long claim; the median, little by two. Who is valid
     later gets what the others got (V1). An executor without a benchmark counts as 1.
     """
+    if len(task.replicas) == 1:  # thousands of these a second
+        return _paid(task, task.replicas[0], benchmarks)
     valid = [r for r in task.replicas if r.validity is Validity.VALID]
     if not valid:
         return task
@@ -558,6 +579,15 @@ def granted(task: Task, benchmarks: Mapping[ExecutorName, float]) -> Task:
         return task
     paid = {r.number: replace(r, credit=credit) for r in valid}
     return replace(task, replicas=tuple(paid.get(r.number, r) for r in task.replicas))
+
+
+def _paid(task: Task, replica: Replica, benchmarks: Mapping[ExecutorName, float]) -> Task:
+    """With what its only replica claims."""
+    if replica.validity is not Validity.VALID or replica.credit:
+        return task
+    benchmark = benchmarks.get(replica.executor, 1.0) if replica.executor else 1.0
+    credit = claimed_credit(replica, benchmark)
+    return replace(task, replicas=(replace(replica, credit=credit),)) if credit else task
 
 
 def _median(claims: Sequence[float]) -> float:

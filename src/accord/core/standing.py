@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 
 from accord.core import reliability
@@ -87,10 +85,12 @@ def _note(record: Reliability, policy: TrustPolicy, slots: int, now: float) -> s
 
 
 def moment(time: float, now: float) -> str:
-    """A time that is soon, for a person; with its date where it is not.
+    """A time for a person; with the days until then where it is not within one.
 
     >>> moment(43380.0, 0.0), moment(172800.0, 0.0)
-    ('12:03 UTC', '1970-01-03 00:00 UTC')
+    ('12:03 UTC', '00:00 UTC in 2 days')
     """
-    form = "%H:%M UTC" if time - now < DAY else "%Y-%m-%d %H:%M UTC"
-    return datetime.fromtimestamp(time, UTC).strftime(form)
+    hour, minute = divmod(int(time % DAY) // 60, 60)
+    days = int((time - now) // DAY)
+    later = f" in {days} day{'s' if days > 1 else ''}" if days > 0 else ""
+    return f"{hour:02}:{minute:02} UTC{later}"

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from accord import logs
 from accord.core import reliability
 from accord.core.executor import Executor
-from accord.core.ids import ExecutorName
+from accord.core.ids import ExecutorName, UserName
 from accord.core.reliability import (
     ANY,
     CLASSES,
@@ -38,7 +38,7 @@ from accord.services.roster import Roster
 ATTEMPTS = 20
 """Races that are lost before a record is left to the next pass."""
 
-_BAD = frozenset({Kind.INVALID, Kind.ERROR, Kind.TIMEOUT})
+_GOOD = (Kind.SUCCESS, Kind.VALID)  # a set would ask each for its hash, which takes long
 _Key = tuple[ExecutorName, str]
 _Learnt = tuple[Lesson, float]
 """A lesson and when it was learnt."""
@@ -67,11 +67,10 @@ class _Earned:
         self.users: dict[str, float] = {}
         self.owners: dict[str, float] = {}
 
-    def add(self, task: Task, lesson: Lesson) -> None:
-        _add(self.users, task.user, lesson.credit)
-        replica = task.replica(lesson.number)
-        if replica is not None and replica.owner:
-            _add(self.owners, replica.owner, lesson.credit)
+    def add(self, user: UserName, lesson: Lesson) -> None:
+        _add(self.users, user, lesson.credit)
+        if lesson.owner:
+            _add(self.owners, lesson.owner, lesson.credit)
 
     def merge(self, other: _Earned) -> None:
         for mine, theirs in ((self.users, other.users), (self.owners, other.owners)):
@@ -116,18 +115,20 @@ class Reputation:
         bad = False
         with self._lock:
             for lesson in found:
-                self._of(lesson.executor, class_).lessons.append((lesson, now))
+                known = self._known.get((lesson.executor, class_))
+                known = known or self._of(lesson.executor, class_)
+                known.lessons.append((lesson, now))
                 if lesson.credit:
-                    self._earned.add(after, lesson)
-                bad = bad or lesson.kind in _BAD
+                    self._earned.add(after.user, lesson)
+                bad = bad or lesson.kind not in _GOOD
         if bad:
             self._kick()
 
-    def sent(self, executor: ExecutorName, class_: str, number: int, now: float) -> None:
-        """Replicas of that class were sent to it."""
-        lesson = Lesson(executor=executor, kind=Kind.SENT, number=0)
+    def sent(self, executor: ExecutorName, class_: str, count: int, now: float) -> None:
+        """So many replicas of that class were sent to it."""
+        lesson = Lesson(executor=executor, kind=Kind.SENT, number=0, count=count)
         with self._lock:
-            self._of(executor, class_).lessons += [(lesson, now)] * number
+            self._of(executor, class_).lessons.append((lesson, now))
 
     def release(self, executor: ExecutorName) -> None:
         """End its quarantines and rests; written down on return."""
