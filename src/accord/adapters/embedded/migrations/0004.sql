@@ -6,4 +6,4 @@ CREATE TABLE reliability (
 CREATE TABLE credit (
   kind TEXT NOT NULL,               -- user or owner
   name TEXT NOT NULL, amount REAL NOT NULL, PRIMARY KEY (kind, name)
-) WITHOUT ROWID;
+);
