@@ -296,7 +296,8 @@ class Cluster:
 
     def do_known(self, name: str, **facts: str) -> Iterator[str]:
         """So much is known of the executor already."""
-        self.world.know(name, **{key: int(value) for key, value in facts.items()})
+        known: dict[str, Any] = {key: int(value) for key, value in facts.items()}
+        self.world.know(name, **known)
         yield from ()
 
     def do_standing(self, name: str) -> Iterator[str]:

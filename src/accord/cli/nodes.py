@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -20,7 +21,9 @@ def executors(
     quarantine: Annotated[
         str | None, typer.Option(metavar="NAME", help="Send it no work until it is released.")
     ] = None,
-    release: Annotated[str | None, typer.Option(metavar="NAME", help="Send it work again.")] = None,
+    release: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Send it work again, whatever it failed at.")
+    ] = None,
     forget: Annotated[
         str | None, typer.Option(metavar="NAME", help="Remove a lost one from the list.")
     ] = None,
@@ -45,10 +48,18 @@ def executors(
         return
     columns = ("name", "state", "slots", "memory", "isolation", "credit", "languages")
     print_table(columns, [_row(executor) for executor in found], overflow="fold")
-    for executor in found:
-        for standing in executor.reliability:
-            if standing.get("note"):
-                print(printable(f"{executor.name}: {standing['note']}."))
+    for line in _notes(found):
+        print(line)
+
+
+def _notes(found: Sequence[Executor]) -> list[str]:
+    """What keeps work from executors, in words."""
+    return [
+        printable(f"{executor.name}: {standing['note']}.")
+        for executor in found
+        for standing in executor.reliability
+        if standing.get("note")
+    ]
 
 
 def _row(executor: Executor) -> tuple[object, ...]:

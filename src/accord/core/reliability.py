@@ -233,18 +233,18 @@ def after_error(record: Reliability, policy: TrustPolicy, now: float) -> Reliabi
     """It could not run a replica: the quota decays by one, and a run of these quarantines it.
 
     Not for what was aborted on the task's own behalf, nor for input that nobody could run. A quota
-    that had grown falls back to the policy's, and the day's count begins anew with it: else one
-    error after thousands of successes would be the end of the day.
+    that had grown falls back to the policy's, and the successes by which it grew no longer count
+    as begun: else one error after thousands of them would be the end of the day.
     """
     quota = _quota(record, policy)
-    grown = quota > policy.daily_quota
+    grown = max(0, quota - policy.daily_quota)
     failures = record.failures + 1
     return replace(
         record,
         consecutive_valid=0,
         error_rate=_rate(record, bad=True),
         quota=max(1, min(quota, policy.daily_quota) - 1),
-        sent_today=0 if grown else record.sent_today,
+        sent_today=max(0, record.sent_today - grown),
         failures=failures,
         quarantined_until=_next_probe(failures, policy, now),
     )

@@ -33,7 +33,9 @@ def put(world: World, redundancy: Redundancy, **changes: Any) -> Task:
     """Store a task as admission would store it."""
     now = world.store.now()
     new = a_new(redundancy=redundancy, **changes)
-    return world.store.add([submitted(new, world.ids.task(now), now, world.policy)])[0]
+    task = submitted(new, world.ids.task(now), now, world.policy)
+    world.store.add([task])
+    return task
 
 
 def given(machine: Machine, vacant: int = 2) -> list[str]:
