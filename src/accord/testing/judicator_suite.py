@@ -755,6 +755,27 @@ class _Trusting:
         assert [s.note for s in released.standings] == ["", ""]
         assert names([a.task for a in machine.poll(vacant=1).assign]) == ["next"]
 
+    def test_what_waits_for_a_quarantined_executor_goes_to_another_that_waits(
+        self, judicator: Judicator, clock: FakeClock
+    ) -> None:
+        bad, good = Machine(judicator, "e1"), Machine(judicator, "e2")
+        for machine in (bad, good):
+            machine.hello()
+        for _ in range(5):
+            judicator.add([a_new()])
+            (sent,) = bad.take()
+            bad.finish(sent, end=Failure(error_class=ErrorClass.INTERNAL_FAIL, message="no"))
+            judicator.cancel(sent.task.id)
+        first = Call(partial(bad.poll, vacant=1, wait=LONG))
+        clock.wait_for_wait(LONG)
+        second = Call(partial(good.poll, vacant=1, wait=LONG + 1))
+        clock.wait_for_wait(LONG + 1)
+        judicator.add([a_new(name="next")])
+        assert names([a.task for a in second.answer().assign]) == ["next"]
+        clock.wait_for_wait(LONG)
+        clock.advance(LONG)
+        assert first.answer().assign == ()
+
     def test_a_benchmark_that_nobody_believes_is_refused(self, judicator: Judicator) -> None:
         for benchmark in (0.0, -1.0, 1e9):
             with pytest.raises(Invalid, match="benchmark"):

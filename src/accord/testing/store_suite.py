@@ -536,8 +536,8 @@ class StoreSuite(BatchStoreSuite):
                 task(1, priority=3),
                 task(2, replicas=(running("e9"), *bumped)),
                 task(3, priority=1, replicas=(*held, Replica(number=2, priority=1))),
-                task(4, priority=999, replicas=(Replica(number=0, priority=900),)),
-                task(5, priority=999),
+                task(4, priority=1000),
+                task(5, priority=999, replicas=(Replica(number=0, priority=900),)),
             ]
         )
         classes = [a_class(task())]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from accord.adapters.memory.store import MemoryStore
 from accord.core.errors import Invalid
 from accord.core.languages import fill
 from accord.core.lifecycle import submitted
@@ -375,6 +377,40 @@ def test_the_same_report_twice_teaches_once(world: World) -> None:
 def _deliver_twice(machine: Machine, sent: Assignment) -> None:
     machine.finish(sent, end=BROKEN)
     machine.finish(sent, end=BROKEN)
+
+
+class Racing(MemoryStore):
+    """A store in which somebody else is sometimes first."""
+
+    losing = 0
+
+    def apply(self, changed: Sequence[Task]) -> list[bool]:
+        if self.losing and changed:
+            self.losing -= 1
+            return [False] * len(changed)
+        return super().apply(changed)
+
+
+def test_what_lost_its_race_teaches_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, store=Racing)
+    machine = world.machine()
+    world.add()
+    world.store.losing = 1
+    assert given(machine, 1) == []
+    (sent,) = machine.take()
+    world.store.losing = 3
+    machine.finish(sent, end=BROKEN)
+    (standing,) = world.executor().standings
+    assert (standing.failures, standing.sent_today) == (1, 1)
+
+
+def test_of_who_was_forgotten_nothing_is_known(world: World) -> None:
+    machine = world.machine()
+    fail(world, machine, 5)
+    world.pass_time(16)
+    world.judicator.steer(machine.info.name, "forget")
+    world.add(name="a")
+    assert given(world.machine(session="s2")) == ["a"]
 
 
 def test_a_store_that_knows_of_an_executor_is_asked_at_the_start(world: World) -> None:
