@@ -5,9 +5,10 @@ priority first, then oldest. A claim is one compare-and-set over all of them; wh
 assigned. Polls of one judicator reserve their candidates among themselves, so that many idle
 executors do not race for the head of the queue.
 
-What is known of the executor (``reputation``) bounds what it is given of each class of tasks. A
-requirement class of which it may have nothing is left out of the rest of the claim, so that a
-queue full of that keeps it from nothing else. Nothing wakes a poll when a quarantine ends: an
+What is known of the executor (``reputation``) bounds what it is given of each class of tasks. Where
+it may have nothing of one, the claim looks further; a requirement class of which even so nothing was
+found for it is left out of the rest of the claim, so that a queue full of that keeps it from
+nothing else. Nothing wakes a poll when a quarantine ends: an
 executor that is held asks again within seconds.
 """
 
@@ -53,6 +54,8 @@ MOST = 256
 """Replicas that one poll is given at most."""
 ASSIGN_BYTES = 4 << 20
 """Assignments of one answer are cut off here, well below a frame of the wire."""
+FURTHER = 64
+"""Candidates that a poll looks at, past tasks of which its executor may have none for now."""
 ROUNDS = 5
 """How often one poll asks for more candidates after it lost races or had to pass some over."""
 
@@ -115,21 +118,20 @@ class Claims:
             executor, Rations(self._store, self._reputation, executor, vacant, self._store.now())
         )
         won: list[Assignment] = []
-        seen: set[TaskId] = set()
         room = ASSIGN_BYTES
         for _ in range(ROUNDS):
             wanted = vacant - len(won)
-            candidates = self._candidates(classes, wanted, seen)
+            portion = max(wanted, FURTHER) if look.short else wanted
+            candidates = self._candidates(classes, portion, look.seen)
             if not candidates:
                 break
             try:
-                chosen, room = _within(self._choose(look, candidates), room)
+                chosen, room = _within(self._choose(look, candidates, wanted), room)
                 won += self._take(look, chosen)
             finally:
                 self._release(candidates)
-            seen.update(task.id for task in candidates)
             classes = [c for c in classes if c not in look.closed]
-            if len(won) >= vacant or len(candidates) < wanted or room <= 0 or not classes:
+            if len(won) >= vacant or len(candidates) < portion or room <= 0 or not classes:
                 break
         return Grant(won=tuple(won), passed_over=tuple(look.passed.values()))
 
@@ -147,11 +149,14 @@ class Claims:
         with self._lock:
             self._reserved.difference_update(task.id for task in candidates)
 
-    def _choose(self, look: _Look, candidates: Sequence[Task]) -> list[Task]:
+    def _choose(self, look: _Look, candidates: Sequence[Task], most: int) -> list[Task]:
         now = self._store.now()
-        chosen = []
+        chosen: list[Task] = []
         short: set[str] = set()
         for task in candidates:
+            if len(chosen) == most:
+                break
+            look.seen.add(task.id)
             ration = look.rations.of(task)
             if ration.left <= 0:
                 short.add(look.pass_over(task))
@@ -160,8 +165,9 @@ class Claims:
             else:
                 ration.left -= 1
                 chosen.append(task)
-        # nothing of these is for it now, and there may be thousands of them before others
-        look.closed |= short - {requirement_class(task).key for task in chosen if short}
+        if look.short:  # it looked further already: there may be thousands of these before others
+            look.closed |= short - {requirement_class(task).key for task in chosen}
+        look.short = look.short or bool(short)
         return chosen
 
     def _avoids(self, task: Task, executor: Executor, ration: Ration, now: float) -> bool:
@@ -235,8 +241,11 @@ class _Look:
     def __init__(self, executor: Executor, rations: Rations) -> None:
         self.executor = executor
         self.rations = rations
+        self.seen: set[TaskId] = set()
         self.passed: dict[TaskId, str] = {}
         """Tasks that had better go elsewhere, with their requirement classes."""
+        self.short = False
+        """Whether it may have nothing of some class of tasks that waits."""
         self.closed: set[str] = set()
         """Requirement classes that are left out of the rounds to come."""
 

@@ -96,10 +96,20 @@ def test_a_probe_that_fails_doubles_the_pause(world: World) -> None:
 def test_the_quarantine_of_one_class_keeps_no_other_work_away(world: World) -> None:
     machine = world.machine()
     fail(world, machine, 5, "seti")
-    for number in range(9):
+    for number in range(100):
         world.add(name=f"seti {number}", labels={"app": "seti"}, priority=5)
     world.add(name="python", spec=_python())
     assert given(machine, 1) == ["python"]
+
+
+def test_nor_other_work_that_needs_the_same(world: World) -> None:
+    machine = world.machine()
+    fail(world, machine, 5, "seti")
+    for number in range(30):
+        world.add(name=f"seti {number}", labels={"app": "seti"}, priority=5)
+    for name in "abc":
+        world.add(name=name)
+    assert given(machine, 2) == ["a", "b"]
 
 
 def _python() -> Any:
