@@ -94,7 +94,9 @@ def test_executors_tell_how_they_stand_and_what_was_earned(site: Site) -> None:
     assert seti["quarantined_until"].endswith("Z")
     assert seti["rests_until"] is None
     assert seti["note"].startswith("quarantined for seti until")
-    assert seti["note"] in html.unescape(site.get("/executors").text)
+    page = html.unescape(site.get("/executors").text)
+    assert seti["note"] in page
+    assert "/executors/box1/release" in page
     site.judicator.housekeeping.step()
     credit = site.get("/api/v1/credit").json or {}
     assert (list(credit["users"].values()), credit["owners"]) == ([2.5], {})

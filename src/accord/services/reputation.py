@@ -1,7 +1,7 @@
 """What is known of executors: learnt from every change of a task, asked at every claim.
 
 A lesson counts at once in this judicator. It is written down by a duty of the housekeeping, with
-whatever else came since: bad ones at the next pass, which is begun for them; good ones, of which
+whatever else came since: bad ones by a pass that is begun for them; good ones, of which
 thousands come each second, every few seconds. A record is written by compare-and-set; where another
 judicator was first, the lessons are applied again to what it wrote. So nobody's lessons are
 lost in a race, and each judicator knows what the others know a few seconds later.
@@ -12,8 +12,8 @@ Where the store failed without saying whether it had written, those may count tw
 
 from __future__ import annotations
 
+import math
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from accord import logs
@@ -37,6 +37,9 @@ from accord.services.roster import Roster
 
 ATTEMPTS = 20
 """Races that are lost before a record is left to the next pass."""
+
+PAUSE = 1.0
+"""Seconds between two passes that are begun for bad lessons: each reads all that is known."""
 
 _GOOD = (Kind.SUCCESS, Kind.VALID)  # a set would ask each for its hash, which takes long
 _Key = tuple[ExecutorName, str]
@@ -99,7 +102,8 @@ class Reputation:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._known: dict[_Key, _Known] = {}
-        self._classes: Counter[ExecutorName] = Counter()
+        self._classes: dict[ExecutorName, set[str]] = {}
+        self._told_at = -math.inf
         self._earned = _Earned()
 
     # -- learning ------------------------------------------------------------------------
@@ -121,7 +125,10 @@ class Reputation:
                 if lesson.credit:
                     self._earned.add(after.user, lesson)
                 bad = bad or lesson.kind not in _GOOD
-        if bad:
+            tell = bad and now >= self._told_at + PAUSE
+            if tell:
+                self._told_at = now
+        if tell:
             self._kick()
 
     def sent(self, executor: ExecutorName, class_: str, count: int, now: float) -> None:
@@ -141,15 +148,14 @@ class Reputation:
     def _of_all(self, executor: ExecutorName, kind: Kind) -> None:
         lesson, now = Lesson(executor=executor, kind=kind, number=0), self._store.now()
         with self._lock:
-            for (name, _), known in self._known.items():
-                if name == executor:
-                    known.lessons.append((lesson, now))
+            for class_ in self._classes.get(executor, ()):
+                self._known[executor, class_].lessons.append((lesson, now))
         self.flush()
 
     def forget(self, executor: ExecutorName) -> None:
         """It was removed from the store: let go of what is known of it."""
         with self._lock:
-            self._drop([key for key in self._known if key[0] == executor])
+            self._drop([(executor, class_) for class_ in self._classes.get(executor, ())])
 
     # -- asking --------------------------------------------------------------------------
 
@@ -157,7 +163,7 @@ class Reputation:
         """What is known of it, with every lesson of this judicator."""
         with self._lock:
             known = self._known.get((executor, class_))
-            if known is None and self._classes[executor] >= CLASSES:
+            if known is None and self._is_full(executor):
                 known = self._known.get((executor, ANY))
             if known is None:
                 return Reliability(executor=executor, task_class=class_)
@@ -166,34 +172,33 @@ class Reputation:
     def standings(self, executor: Executor, now: float) -> tuple[Standing, ...]:
         """How it stands with every class that is known of it, by name."""
         with self._lock:
-            records = [
-                self._folded(known)
-                for (name, _), known in self._known.items()
-                if name == executor.name
-            ]
-        ordered = sorted(records, key=lambda record: record.task_class)
-        return tuple(standing(r, self.policy, executor.info.slots, now) for r in ordered)
+            classes = sorted(self._classes.get(executor.name, ()))
+            records = [self._folded(self._known[executor.name, class_]) for class_ in classes]
+        return tuple(standing(r, self.policy, executor.info.slots, now) for r in records)
 
     # -- under the lock ------------------------------------------------------------------
 
     def _of(self, executor: ExecutorName, class_: str) -> _Known:
         known = self._known.get((executor, class_))
         if known is None:
-            if self._classes[executor] >= CLASSES and class_ != ANY:
+            if class_ != ANY and self._is_full(executor):
                 return self._of(executor, ANY)
             known = self._put(Reliability(executor=executor, task_class=class_), None)
         return known
 
+    def _is_full(self, executor: ExecutorName) -> bool:
+        return len(self._classes.get(executor, ())) >= CLASSES
+
     def _put(self, fresh: Reliability, stored: Reliability | None) -> _Known:
         key = (fresh.executor, fresh.task_class)
         known = self._known[key] = _Known(stored, fresh)
-        self._classes[fresh.executor] += 1
+        self._classes.setdefault(fresh.executor, set()).add(fresh.task_class)
         return known
 
     def _drop(self, keys: Sequence[_Key]) -> None:
         for key in keys:
             del self._known[key]
-            self._classes[key[0]] -= 1
+            self._classes[key[0]].discard(key[1])
             if not self._classes[key[0]]:
                 del self._classes[key[0]]
 

@@ -137,6 +137,11 @@ def test_bad_lessons_let_the_next_pass_begin_at_once_and_good_ones_do_not(bench:
     assert bench.kicks == 0
     bench.teach(reputation, fails=True)
     assert bench.kicks == 1
+    bench.teach(reputation, fails=True)
+    assert bench.kicks == 1
+    bench.clock.advance(1)
+    bench.teach(reputation, fails=True)
+    assert bench.kicks == 2
 
 
 def test_what_changes_nothing_teaches_nothing(bench: Bench) -> None:
