@@ -553,7 +553,7 @@ class Simulation:
             record = self.records[name]
             if name in found.right:
                 self.records[name] = reliability.after_valid(
-                    record, trust, turnaround=RUN, replicated=True
+                    record, turnaround=RUN, replicated=True
                 )
             elif name in found.wrong:
                 self.records[name] = reliability.after_invalid(record, trust, self.now)

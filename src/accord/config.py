@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 
 from accord.core.errors import Invalid
-from accord.core.executor import ISOLATION_LEVELS
+from accord.core.executor import FASTEST, ISOLATION_LEVELS
 from accord.core.lifecycle import Policy
 from accord.core.limits import CAPS, Limits
+from accord.core.reliability import TrustPolicy
 from accord.ports.sandbox import Mount
 
 
@@ -65,6 +66,8 @@ class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Slot n runs as this host uid plus n, where the executor is root."""
     lease: float = 15.0
     """Seconds; a push goes out at least each third of it. As the judicator's."""
+    benchmark: float = 0.0
+    """How fast one core is, for credit; a typical one is 1. 0: it is measured at the start."""
 
 
 class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +122,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     caps: Limits = CAPS
     """What tasks may ask for at most."""
     policy: Policy = Policy()
+    trust: TrustPolicy = TrustPolicy()
+    """Which executors get work, and whose results stand alone."""
 
 
 def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
@@ -143,7 +148,21 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
             f"({settings.judicator.lease:g}), else executors are lost between two signs of life.",
             field="configuration",
         )
+    _check_trust(settings)
     return settings
+
+
+def _check_trust(settings: Settings) -> None:
+    trust, benchmark = settings.trust, settings.executor.benchmark
+    for name in ("daily_quota", "quarantine_after"):
+        if getattr(trust, name) < 1:
+            raise Invalid(f"trust.{name} must be at least 1.", field="configuration")
+    if not 0 <= trust.check_floor <= 1:
+        raise Invalid("trust.check_floor must lie between 0 and 1.", field="configuration")
+    if not 0 <= benchmark <= FASTEST:
+        raise Invalid(
+            f"executor.benchmark must lie between 0 and {FASTEST:g}.", field="configuration"
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -156,6 +156,7 @@ def run_judicator(settings: Settings, stop: threading.Event) -> None:
         spool=folder / "uploads",
         settings=settings.judicator,
         policy=settings.policy,
+        trust=settings.trust,
         caps=settings.caps,
         address=known.judicators()[0].address,
         handlers=assimilators(Path(settings.data) / "assimilated"),

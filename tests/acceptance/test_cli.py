@@ -174,7 +174,10 @@ def test_a_zip_is_submitted_as_a_project(platform, tmp_path):
 def test_executors_and_judicators_are_listed(platform):
     [executor] = json.loads(accord(platform, "executors", "--json").stdout)
     assert executor["state"] == "online"
-    assert executor["name"].encode() in accord(platform, "executors").stdout
+    shown = accord(platform, "executors").stdout
+    assert executor["name"].encode() in shown
+    assert b"credit" in shown
+    assert executor["benchmark"] > 0
     [judicator] = json.loads(accord(platform, "judicators", "--json").stdout)
     assert judicator["leader"] is True
 

@@ -8,7 +8,7 @@ import sqlite3
 import msgspec
 import pytest
 
-from accord.adapters.embedded import batches, listing, output, people, queues, rows
+from accord.adapters.embedded import batches, listing, output, people, queues, rows, standings
 from accord.adapters.embedded.database import connect, migrate, migrations
 from accord.core.batch import BatchQuery
 from accord.core.ids import member
@@ -85,6 +85,9 @@ QUEUES: dict[str, tuple[str, list[object]]] = {
     "blobs": (queues.BLOBS, [0]),
     "executor": (people.EXECUTOR, ["e1"]),
     "executors": (people.EXECUTORS, []),
+    "records": (standings.RECORDS, []),
+    "record": (standings.RECORD, ["e1", "c"]),
+    "credit": (standings.CREDIT, []),
     "tokens": (people.TOKENS, []),
     "kept": (people.KEPT, ["x"]),
     "token by hash": (people.TOKEN_BY_HASH, ["x"]),

@@ -184,7 +184,7 @@ def counters_of(store):
 
 def test_where_no_row_can_hold_a_task_its_batch_is_not_replaced_either(store):
     store.put_batch(batch())
-    odd = task(2, batch=ONE, priority=2**63)
+    odd = task(2, batch=ONE, version=2**63)
     with pytest.raises(AccordError):
         store.add_to_batch(batch(total=2), [task(1, batch=ONE), odd])
     assert store.batches([ONE])[ONE] == (batch(), Counters())
@@ -349,7 +349,7 @@ def test_close_finishes_what_was_accepted_and_refuses_the_rest(recorder):
 
 
 def test_a_task_that_no_row_can_hold_fails_alone(store):
-    odd = task(7, priority=2**63)
+    odd = task(7, version=2**63)
     calls = [partial(_added, store, t) for t in [*map(task, range(1, 6)), odd]]
     assert together(calls) == [True] * 5 + [False]
     assert store.search(Query()).total == 5

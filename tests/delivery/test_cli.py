@@ -22,7 +22,7 @@ from accord.cli.output import print_table
 from accord.cli.platform import free_ports
 from accord.cli.redundancy import agreement, comparator_of, rows
 from accord.cli.tasks import await_
-from accord.client import Client, Task, Unauthenticated
+from accord.client import Client, Executor, Task, Unauthenticated
 
 
 @pytest.fixture
@@ -254,6 +254,22 @@ def test_tokens_of_a_platform_that_is_not_there_make_no_platform(accord, tmp_pat
     assert (code, out) == (1, "")
     assert "There is no platform in" in err
     assert not (tmp_path / "typo").exists()
+
+
+def test_the_list_of_executors_tells_credit_and_what_keeps_work_from_them(accord, monkeypatch):
+    found = {
+        "name": "lab-3",
+        "state": "online",
+        "credit": 12.34,
+        "reliability": [{"note": ""}, {"note": "quarantined for \x1b[31mseti"}],
+    }
+    monkeypatch.setattr(Client, "health", lambda _: {"status": "ok"})
+    monkeypatch.setattr(Client, "executors", lambda _: [Executor.from_json(found)])
+    code, out, _ = accord("executors", "--url", "http://127.0.0.1:9")
+    assert code == 0
+    assert "12.3" in out
+    assert "lab-3: quarantined for \\x1b[31mseti.\n" in out
+    assert accord("executors", "--json", "--url", "http://127.0.0.1:9")[1].count("note") == 2
 
 
 def test_an_executor_is_steered_in_one_way(accord):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from contextlib import suppress
 from typing import Any
 
@@ -19,9 +20,13 @@ from schemathesis.specs.openapi.checks import (
 
 from accord.core.errors import Corrupt, Unavailable
 from accord.core.languages import PRESETS
+from accord.core.replica import ErrorClass, Failure, Result, StepResult, Verdict
 from accord.delivery.http.app import make_app
 from accord.testing.clock import FakeClock, FakeIds
 from tests.delivery.site import BASE, Site
+
+BROKEN = Failure(error_class=ErrorClass.INTERNAL_FAIL, message="the disk is full")
+SPENT = Result(verdict=Verdict.OK, execute=StepResult(exit_code=0, cpu_time=2.5))
 
 
 def test_health_tells_of_a_working_judicator(shared: Site) -> None:
@@ -77,6 +82,35 @@ def test_executors_are_listed_and_steered(site: Site) -> None:
     assert site.post("/api/v1/executors/box1/explode").status_code == 422
 
 
+def test_executors_tell_how_they_stand_and_what_was_earned(site: Site) -> None:
+    for number in range(6):
+        site.submit(language="python", source="1", labels={"app": "seti"})
+        end = BROKEN if number else SPENT
+        site.executor.finish(site.executor.take(), end)
+    (found,) = (site.get("/api/v1/executors").json or {})["items"]
+    assert (found["credit"], found["benchmark"]) == (2.5, 1.0)
+    (seti,) = found["reliability"]
+    assert (seti["task_class"], seti["failures"], seti["sent_today"]) == ("seti", 5, 5)
+    assert seti["quarantined_until"].endswith("Z")
+    assert seti["rests_until"] is None
+    assert seti["note"].startswith("quarantined for seti until")
+    page = html.unescape(site.get("/executors").text)
+    assert seti["note"] in page
+    assert "/executors/box1/release" in page
+    site.judicator.housekeeping.step()
+    credit = site.get("/api/v1/credit").json or {}
+    assert (list(credit["users"].values()), credit["owners"]) == ([2.5], {})
+    released = site.post("/api/v1/executors/box1/release").json or {}
+    assert [s["note"] for s in released["reliability"]] == [""]
+
+
+def test_a_task_tells_what_its_replicas_earned(site: Site) -> None:
+    made = site.submit()
+    site.executor.finish(site.executor.take(), SPENT)
+    read = site.get(f"/api/v1/tasks/{made['id']}").json or {}
+    assert [replica["credit"] for replica in read["replicas"]] == [2.5]
+
+
 def test_judicators_are_listed(shared: Site) -> None:
     names = [j["name"] for j in (shared.get("/api/v1/judicators").json or {})["items"]]
     assert names in ([], ["judicator"])
@@ -120,7 +154,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-OPERATIONS = 30
+OPERATIONS = 31
 """How many there are: if the document lost some, the test below would pass by testing less."""
 
 

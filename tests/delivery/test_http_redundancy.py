@@ -412,7 +412,7 @@ def test_two_of_two_agree_and_each_shows_what_it_left(site: Site) -> None:
             "over", "success", "ok", "valid",
         )  # fmt: skip
         assert replica["kept"] == {"f": a_step_result().stdout.digest}
-        assert (replica["exit_code"], replica["owner"], replica["credit"]) == (0, "", 0.0)
+        assert (replica["exit_code"], replica["owner"], replica["credit"]) == (0, "", 0.25)
         assert replica["over_time"].endswith("Z")
     assert first["digest"] == a_result(b"same\n").execute.stdout.digest  # type: ignore[union-attr]  # it has one
     assert first["digest"] != second["digest"]

@@ -112,6 +112,7 @@ class Cluster:
         """A task that several results must agree on. It is stored as admission would store it."""
         policy: dict[str, Any] = {"min_quorum": int(quorum), "target_replicas": int(quorum)}
         policy |= {k: int(v) for k, v in options.items() if k.startswith("max_")}
+        policy["adaptive"] = options.get("adaptive") == "yes"
         if "comparator" in options:
             policy["comparator"] = COMPARATORS[options["comparator"]]
         world = self.world
@@ -179,6 +180,10 @@ class Cluster:
         about: dict[str, Any] = {}
         if "languages" in options:
             about["languages"] = dict.fromkeys(options["languages"].split(","), "1.0")
+        if "owner" in options:
+            about["owner"] = options["owner"]
+        if "benchmark" in options:
+            about["benchmark"] = float(options["benchmark"])
         if "tags" in options:
             about["tags"] = tuple(options["tags"].split(","))
         self.hosts[name] = Host(name, **about)
@@ -225,9 +230,14 @@ class Cluster:
         self.machine(name).report(poll=False, output=(chunk,))
         yield from ()
 
-    def do_finish(self, name: str, task: str, verdict: str, stdout: str = "") -> Iterator[str]:
+    def do_finish(
+        self, name: str, task: str, verdict: str, stdout: str = "", cpu: str = "0"
+    ) -> Iterator[str]:
         step = StepResult(
-            exit_code=0 if verdict == "ok" else 1, wall_time=0.5, stdout=content(stdout.encode())
+            exit_code=0 if verdict == "ok" else 1,
+            wall_time=0.5,
+            cpu_time=float(cpu),
+            stdout=content(stdout.encode()),
         )
         yield from self._end(name, task, end=Result(verdict=Verdict(verdict), execute=step))
 
@@ -283,6 +293,27 @@ class Cluster:
         machine = self.hosts[name].machine
         assert machine is not None
         return machine
+
+    def do_known(self, name: str, **facts: str) -> Iterator[str]:
+        """So much is known of the executor already."""
+        known: dict[str, Any] = {key: int(value) for key, value in facts.items()}
+        self.world.know(name, **known)
+        yield from ()
+
+    def do_standing(self, name: str) -> Iterator[str]:
+        executor = self.world.executor(name)
+        for s in executor.standings:
+            yield f"{s.task_class}: {s.failures} failures, {s.checked} checked, credit {s.credit:g}"
+            if s.note:
+                yield f"{name}: {s.note}"
+
+    def do_credit(self) -> Iterator[str]:
+        """What is written down of it."""
+        self.world.work()
+        found = self.world.judicator.credit()
+        for what, sums in (("user", found.users), ("owner", found.owners)):
+            for name, amount in sums.items():
+                yield f"{what} {name}: {amount:g}"
 
     # -- the cluster ---------------------------------------------------------------------
 

@@ -67,3 +67,23 @@ def test_an_executor_that_would_be_lost_between_two_signs_of_life_is_refused():
         load(None, {"ACCORD_JUDICATOR_LEASE": "5"}, {})
     env = {"ACCORD_JUDICATOR_LEASE": "5", "ACCORD_EXECUTOR_LEASE": "5"}
     assert load(None, env, {}).judicator.lease == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("[trust]\ndaily_quota = 0", "trust.daily_quota"),
+        ("[trust]\nquarantine_after = 0", "trust.quarantine_after"),
+        ("[trust]\ncheck_floor = 1.5", "trust.check_floor"),
+        ("[executor]\nbenchmark = -1.0", "executor.benchmark"),
+        ("[executor]\nbenchmark = 5000.0", "executor.benchmark"),
+    ],
+)
+def test_what_no_policy_of_trust_can_be_is_refused(file, text, name):
+    with pytest.raises(Invalid, match=name):
+        load(file(text), {}, {})
+
+
+def test_trust_is_a_group_of_its_own(file):
+    settings = load(file("[trust]\nprobation = 9\n"), {"ACCORD_TRUST_REST": "5"}, {})
+    assert (settings.trust.probation, settings.trust.rest) == (9, 5.0)

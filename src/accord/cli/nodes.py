@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from accord.cli.failure import USAGE, Failure
 from accord.cli.options import Json, Token, Url
-from accord.cli.output import amount, print_json, print_table
+from accord.cli.output import amount, print_json, print_table, printable
 from accord.cli.target import connect
 from accord.client import Executor
 
@@ -20,7 +21,9 @@ def executors(
     quarantine: Annotated[
         str | None, typer.Option(metavar="NAME", help="Send it no work until it is released.")
     ] = None,
-    release: Annotated[str | None, typer.Option(metavar="NAME", help="Send it work again.")] = None,
+    release: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Send it work again, whatever it failed at.")
+    ] = None,
     forget: Annotated[
         str | None, typer.Option(metavar="NAME", help="Remove a lost one from the list.")
     ] = None,
@@ -43,8 +46,20 @@ def executors(
     if json:
         print_json([executor.raw for executor in found])
         return
-    columns = ("name", "state", "slots", "memory", "isolation", "languages")
+    columns = ("name", "state", "slots", "memory", "isolation", "credit", "languages")
     print_table(columns, [_row(executor) for executor in found], overflow="fold")
+    for line in _notes(found):
+        print(line)
+
+
+def _notes(found: Sequence[Executor]) -> list[str]:
+    """What keeps work from executors, in words."""
+    return [
+        printable(f"{executor.name}: {standing['note']}.")
+        for executor in found
+        for standing in executor.reliability
+        if standing.get("note")
+    ]
 
 
 def _row(executor: Executor) -> tuple[object, ...]:
@@ -54,6 +69,7 @@ def _row(executor: Executor) -> tuple[object, ...]:
         executor.slots,
         amount(executor.memory),
         executor.isolation,
+        f"{executor.credit:.1f}",
         " ".join(sorted(executor.languages)),
     )
 

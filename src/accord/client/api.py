@@ -211,6 +211,13 @@ class Client(Batches):
         page = self._http.json("GET", "/api/v1/executors", repeat=True)
         return [Executor.from_json(item) for item in page["items"]]
 
+    def credit(self) -> Mapping[str, Mapping[str, float]]:
+        """What was granted in all: ``users``, what they had computed for them, and ``owners``,
+        what their executors earned.
+        """
+        answer = self._http.json("GET", "/api/v1/credit", repeat=True)
+        return answer if isinstance(answer, Mapping) else {}
+
     def judicators(self) -> Sequence[Judicator]:
         """All judicators, with what each says of itself."""
         page = self._http.json("GET", "/api/v1/judicators", repeat=True)

@@ -217,6 +217,10 @@ class Executor(_Document):
     tags: Sequence[str] = ()
     isolation: str = ""
     isolation_why: str = ""
+    credit: float = 0.0
+    """What its results earned: seconds of a typical core."""
+    reliability: Sequence[Mapping[str, Any]] = ()
+    """How it stands with each class of tasks; ``note`` says why it gets none, if so."""
     last_report: str = ""
 
 

@@ -79,7 +79,7 @@ def next_class(task: Task) -> RequirementClass | None:
     """
     if task.judging is not None and task.judging.sendable:
         return judging_class(task)
-    if any(r.state is ReplicaState.UNSENT and not r.not_before for r in task.replicas):
+    if any(r.sendable for r in task.replicas):
         return requirement_class(task)
     return None
 
@@ -241,6 +241,12 @@ def avoids(
     if not here or now >= _last_fault(task) + PATIENCE:
         return False
     return any(_faults_on(task, other) < here for other in others if other != executor)
+
+
+def may_wait(task: Task, now: float) -> bool:
+    """Whether a retry may still wait for a reliable executor: for PATIENCE after what it follows."""
+    last = max((r.over_time or 0.0 for r in task.replicas), default=0.0)
+    return now < last + PATIENCE
 
 
 def occupied(task: Task, executor: ExecutorName, owner: str = "") -> bool:

@@ -8,9 +8,13 @@ from collections.abc import Mapping
 import msgspec
 
 from accord.core.ids import ExecutorName, SessionId
+from accord.core.standing import Standing
 
 ISOLATION_LEVELS = ("none", "landlock", "bwrap+poll", "bwrap+cgv1", "bwrap+cgv2")
 """From weakest to strongest; a task may demand the lowest that it accepts."""
+
+FASTEST = 1000.0
+"""The highest benchmark that is believed."""
 
 
 class ExecutorState(enum.StrEnum):
@@ -50,6 +54,8 @@ class ExecutorInfo(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 1
     isolation: Isolation
     version: str = ""
+    benchmark: float = 1.0
+    """How fast one of its cores is; a typical one is 1. Credit goes by it."""
 
 
 class Executor(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,9 +67,13 @@ class Executor(msgspec.Struct, frozen=True, kw_only=True):
     last_report: float = 0.0
     held: bool = False
     """Quarantined by a person: it stays so when it comes back."""
-    reliability: Mapping[str, float] = {}
-    """By task class."""
-    credit: float = 0.0
+    standings: tuple[Standing, ...] = ()
+    """By task class, where a judicator lists it. The store keeps what they follow from apart."""
+
+    @property
+    def credit(self) -> float:
+        """What its valid replicas earned."""
+        return sum(standing.credit for standing in self.standings)
 
     @property
     def name(self) -> ExecutorName:

@@ -26,6 +26,7 @@ from accord.core.executor import Executor
 from accord.core.ids import ExecutorName
 from accord.core.judging import JudgingState
 from accord.core.policy import Policy
+from accord.core.reliability import task_class
 from accord.core.replica import (
     Outcome,
     Phase,
@@ -40,6 +41,9 @@ from accord.core.retry import FAULTS, faults
 from accord.core.status import Reason, Status
 from accord.core.task import Stage, Task, quorum_of
 from accord.core.view import reason_of, shown_replica, status_of
+
+NAMED = 3
+"""Executors that are named at most, where there may be many."""
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +139,22 @@ def _sending(task: Task, needs: RequirementClass, around: Surroundings) -> str:
     if not online:
         states = ", ".join(f"{e.name} is {e.state}" for e in matching)
         return f"No executor that could run it takes work: {states}."
-    return f"{_of(len(online), around)} and {_queue(around.position)}"
+    return f"{_of(len(online), around)} and {_queue(around.position)}{_kept(task, online)}"
+
+
+def _kept(task: Task, online: Sequence[Executor]) -> str:
+    """Which of those that could run it do not get it for now, for what became of others there."""
+    class_ = task_class(task)
+    notes = [
+        f"{executor.name} ({standing.note})"
+        for executor in online
+        for standing in executor.standings
+        if standing.task_class == class_ and standing.note
+    ]
+    if not notes:
+        return ""
+    more = f", nor on {len(notes) - NAMED} more" if len(notes) > NAMED else ""
+    return f" Not now on {' or '.join(notes[:NAMED])}{more}."
 
 
 def _why_apart(task: Task, able: Sequence[Executor]) -> str:
@@ -203,7 +222,7 @@ def _running(task: Task, around: Surroundings) -> str:
 
 def _others(task: Task, around: Surroundings) -> str:
     """The replicas that are still to be sent while others run."""
-    waiting = [r for r in task.replicas if r.state is ReplicaState.UNSENT and not r.not_before]
+    waiting = [r for r in task.replicas if r.sendable]
     if not waiting:
         return ""
     verb = "waits" if len(waiting) == 1 else "wait"

@@ -781,7 +781,7 @@ def _effects(before: Task, after: Task, event: Event) -> tuple[Effect, ...]:
 
 
 def _ready(replica: Replica | None) -> bool:
-    return replica is not None and replica.state is ReplicaState.UNSENT and replica.not_before == 0
+    return replica is not None and replica.sendable
 
 
 def _judging_ready(task: Task) -> bool:

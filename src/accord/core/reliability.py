@@ -13,10 +13,11 @@ say so. Chance is an argument, never drawn here; times are store time.
 from __future__ import annotations
 
 import enum
+import functools
 import math
 import statistics
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -25,6 +26,8 @@ from accord.core.replica import ErrorClass, Outcome, Replica, ReplicaState, Vali
 from accord.core.task import Task
 
 DAY = 86400.0
+TOGETHER = 30.0
+"""Seconds within which losses of one executor are one."""
 
 replace = msgspec.structs.replace
 
@@ -126,12 +129,22 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
     quarantined_until: float = 0.0
     """While it fails in a row: when it gets one replica as a probe."""
     rests_until: float = 0.0
-    """After it was caught: until when it gets no work (audited trust only)."""
+    """After it was caught with a task that went by trust: until when it gets no work."""
+    lost_at: float = 0.0
+    """When a replica was last lost with it; what goes with it at once is one failure."""
+    credit: float = 0.0
+    """What its valid replicas earned."""
+
+
+CLASSES = 200
+"""Classes of tasks that are remembered of one executor; further ones count as ``ANY``, so that
+labels cannot fill a store."""
+ANY = "any"
 
 
 def task_class(task: Task) -> str:
     """The class of a task: its label ``app``, else its language, else ``any``."""
-    return task.labels.get("app") or task.spec.language or "any"
+    return task.labels.get("app") or task.spec.language or ANY
 
 
 # -- the daily quota: linear decay, recovery by doubling (BOINC's numbers) ----------------
@@ -148,15 +161,21 @@ def begun_today(record: Reliability, now: float) -> int:
     return record.sent_today if record.day == _day(record.executor, now) else 0
 
 
-def after_sent(record: Reliability, now: float) -> Reliability:
-    """A replica was sent to it (S4). Not for one that is only sent again."""
+def after_sent(record: Reliability, now: float, count: int = 1) -> Reliability:
+    """So many replicas were sent to it (S4). Not for one that is only sent again."""
     day = _day(record.executor, now)
-    return replace(record, sent_today=begun_today(record, now) + 1, day=day)
+    begun = record.sent_today if record.day == day else 0
+    return replace(record, sent_today=begun + count, day=day)
+
+
+@functools.lru_cache(maxsize=16384)
+def shift(executor: ExecutorName) -> float:
+    """Seconds by which its days begin before midnight UTC: not all are to ask for work then."""
+    return float(zlib.crc32(executor.encode()) % int(DAY))
 
 
 def _day(executor: ExecutorName, now: float) -> int:
-    """Days begin at another hour for each, so that not all ask for work at midnight."""
-    return int((now + zlib.crc32(executor.encode()) % int(DAY)) // DAY)
+    return int((now + shift(executor)) // DAY)
 
 
 def _quota(record: Reliability, policy: TrustPolicy) -> int:
@@ -167,16 +186,18 @@ def _quota(record: Reliability, policy: TrustPolicy) -> int:
 
 
 def after_success(record: Reliability, policy: TrustPolicy) -> Reliability:
-    """It reported a verdict: the quota recovers by doubling, and a quarantine is over."""
+    """It reported a verdict: a quarantine is over, and the quota recovers by doubling; from the
+    policy's on it grows by one.
+
+    BOINC lets only a valid result raise it. Here thousands of results an hour may wait for a
+    second one, and the quota is against those that waste what they are sent.
+    """
     quota = _quota(record, policy)
-    if quota < policy.daily_quota:
-        quota = min(2 * quota, policy.daily_quota)
+    quota = min(2 * quota, policy.daily_quota) if quota < policy.daily_quota else quota + 1
     return replace(record, quota=quota, failures=0, quarantined_until=0.0)
 
 
-def after_valid(
-    record: Reliability, policy: TrustPolicy, *, turnaround: float, replicated: bool
-) -> Reliability:
+def after_valid(record: Reliability, *, turnaround: float, replicated: bool) -> Reliability:
     """Its result was valid. A result that nobody else confirmed proves nothing."""
     return replace(
         record,
@@ -184,12 +205,17 @@ def after_valid(
         checked=record.checked + replicated,
         error_rate=_rate(record, bad=False),
         turnaround=averaged(record.turnaround, turnaround),
-        quota=_quota(record, policy) + 1,
     )
 
 
-def after_invalid(record: Reliability, policy: TrustPolicy, now: float) -> Reliability:
-    """Its result was invalid: whatever trust there was is gone."""
+def after_invalid(
+    record: Reliability, policy: TrustPolicy, now: float, *, rests: bool = True
+) -> Reliability:
+    """Its result was invalid: whatever trust there was is gone.
+
+    It ``rests`` where its trust was asked for. A result that merely lost a vote does no harm, and
+    may be a program's fault, whose output is another on every run.
+    """
     quota = _quota(record, policy)
     pause = policy.rest * 2.0 ** min(record.caught, 16)
     return replace(
@@ -199,22 +225,26 @@ def after_invalid(record: Reliability, policy: TrustPolicy, now: float) -> Relia
         caught=record.caught + 1,
         error_rate=_rate(record, bad=True),
         quota=quota - 1 if quota > policy.daily_quota else quota,
-        rests_until=now + pause,
+        rests_until=now + pause if rests else record.rests_until,
     )
 
 
 def after_error(record: Reliability, policy: TrustPolicy, now: float) -> Reliability:
     """It could not run a replica: the quota decays by one, and a run of these quarantines it.
 
-    Not for what was aborted on the task's own behalf, nor for input that nobody could run.
+    Not for what was aborted on the task's own behalf, nor for input that nobody could run. A quota
+    that had grown falls back to the policy's, and the successes by which it grew no longer count
+    as begun: else one error after thousands of them would be the end of the day.
     """
-    quota = max(1, min(_quota(record, policy), policy.daily_quota) - 1)
+    quota = _quota(record, policy)
+    grown = max(0, quota - policy.daily_quota)
     failures = record.failures + 1
     return replace(
         record,
         consecutive_valid=0,
         error_rate=_rate(record, bad=True),
-        quota=quota,
+        quota=max(1, min(quota, policy.daily_quota) - 1),
+        sent_today=max(0, record.sent_today - grown),
         failures=failures,
         quarantined_until=_next_probe(failures, policy, now),
     )
@@ -223,11 +253,23 @@ def after_error(record: Reliability, policy: TrustPolicy, now: float) -> Reliabi
 def after_timeout(
     record: Reliability, policy: TrustPolicy, now: float, *, delay_bound: float
 ) -> Reliability:
-    """It did not report in time: an error, and the time it had counts as its turnaround."""
-    return replace(
-        after_error(record, policy, now),
-        turnaround=averaged(record.turnaround, delay_bound),
-    )
+    """It did not report in time: an error, and the time it had counts as its turnaround.
+
+    Whatever is lost within ``TOGETHER`` counts as one failure in a row: a power cut takes the
+    replicas of all slots at once, and says no more than the loss of one.
+    """
+    after = after_error(record, policy, now)
+    if record.lost_at and now < record.lost_at + TOGETHER:
+        same = {"failures": record.failures, "quarantined_until": record.quarantined_until}
+        after = replace(after, **same)
+    else:
+        after = replace(after, lost_at=now)
+    return replace(after, turnaround=averaged(record.turnaround, delay_bound))
+
+
+def released(record: Reliability) -> Reliability:
+    """A person says that it is well: its quarantine and its rest end."""
+    return replace(record, failures=0, quarantined_until=0.0, rests_until=0.0)
 
 
 def acquitted(record: Reliability, checked: int) -> Reliability:
@@ -385,6 +427,12 @@ class Kind(enum.StrEnum):
     INVALID = "invalid"
     ERROR = "error"
     TIMEOUT = "timeout"
+    SENT = "sent"
+    """A replica was sent to it."""
+    RELEASED = "released"
+    """A person let it go on."""
+    RENEWED = "renewed"
+    """Another installation has its name: nothing is known of that one."""
 
 
 class Lesson(msgspec.Struct, frozen=True, kw_only=True):
@@ -398,50 +446,81 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from sending to the report; with a time-out, what it had."""
     replicated: bool = False
     """Whether others could have contradicted it."""
+    adaptive: bool = False
+    """Whether the task went by trust."""
+    credit: float = 0.0
+    """What it earned by being valid."""
+    owner: str = ""
+    """Whose executor it is."""
+    count: int = 1
+    """How many replicas were sent."""
 
 
 def lessons(before: Task, after: Task) -> tuple[Lesson, ...]:
     """What the change from ``before`` to ``after`` says of executors, each thing once."""
+    if len(after.replicas) == 1 and len(before.replicas) == 1:  # thousands of these a second
+        return _between(after, before.replicas[0], after.replicas[0])
     was = {r.number: r for r in before.replicas}
     found: list[Lesson] = []
     for replica in after.replicas:
-        earlier = was.get(replica.number)
-        if earlier is not replica and replica.state is ReplicaState.OVER:
-            kinds = _kinds(earlier, replica)
-            found += (_lesson(after, replica, kind) for kind in kinds)
+        found += _between(after, was.get(replica.number), replica)
     return tuple(found)
+
+
+def _between(task: Task, earlier: Replica | None, replica: Replica) -> tuple[Lesson, ...]:
+    """What became of one replica of the task."""
+    if earlier is replica or replica.state is not ReplicaState.OVER or replica.executor is None:
+        return ()
+    return tuple([_lesson(task, replica, kind) for kind in _kinds(earlier, replica)])
 
 
 def learnt(record: Reliability, lesson: Lesson, policy: TrustPolicy, now: float) -> Reliability:
     """The record after that lesson."""
-    if lesson.kind is Kind.SUCCESS:
+    if lesson.kind is Kind.SENT:  # thousands of these a second
+        return after_sent(record, now, lesson.count)
+    if lesson.kind is Kind.SUCCESS:  # and of these
         return after_success(record, policy)
-    if lesson.kind is Kind.VALID:
-        return after_valid(
-            record, policy, turnaround=lesson.turnaround, replicated=lesson.replicated
-        )
-    if lesson.kind is Kind.INVALID:
-        return after_invalid(record, policy, now)
-    if lesson.kind is Kind.ERROR:
-        return after_error(record, policy, now)
-    return after_timeout(record, policy, now, delay_bound=lesson.turnaround)
+    return _LEARNT[lesson.kind](record, lesson, policy, now)
 
 
-def _kinds(earlier: Replica | None, replica: Replica) -> Iterable[Kind]:
+def _valid(record: Reliability, lesson: Lesson, _policy: TrustPolicy, _now: float) -> Reliability:
+    after = after_valid(record, turnaround=lesson.turnaround, replicated=lesson.replicated)
+    return replace(after, credit=record.credit + lesson.credit) if lesson.credit else after
+
+
+_LEARNT: Mapping[Kind, Callable[[Reliability, Lesson, TrustPolicy, float], Reliability]] = {
+    Kind.VALID: _valid,
+    Kind.INVALID: lambda record, lesson, policy, now: after_invalid(
+        record, policy, now, rests=lesson.adaptive
+    ),
+    Kind.ERROR: lambda record, _lesson, policy, now: after_error(record, policy, now),
+    Kind.TIMEOUT: lambda record, lesson, policy, now: after_timeout(
+        record, policy, now, delay_bound=lesson.turnaround
+    ),
+    Kind.RELEASED: lambda record, _lesson, _policy, _now: released(record),
+    Kind.RENEWED: lambda record, _lesson, _policy, _now: Reliability(
+        executor=record.executor, task_class=record.task_class
+    ),
+}
+
+
+def _kinds(earlier: Replica | None, replica: Replica) -> list[Kind]:
     """A program's own end is no fault of its executor, nor is what was aborted or handed back."""
-    if replica.executor is None:
-        return
+    kinds = []
     if earlier is None or earlier.outcome is not replica.outcome:
         if replica.outcome is Outcome.SUCCESS:
-            yield Kind.SUCCESS
+            kinds.append(Kind.SUCCESS)
         elif replica.outcome is Outcome.NO_REPLY:
-            yield Kind.TIMEOUT
+            kinds.append(Kind.TIMEOUT)
         elif _is_error(replica):
-            yield Kind.ERROR
-    judged = _JUDGED.get(replica.validity)
+            kinds.append(Kind.ERROR)
     news = earlier is None or earlier.validity is not replica.validity
-    if judged and news and replica.outcome is Outcome.SUCCESS:
-        yield judged
+    if news and replica.outcome is Outcome.SUCCESS:
+        if replica.validity is Validity.VALID:
+            kinds.append(Kind.VALID)
+        elif replica.validity is Validity.INVALID:
+            kinds.append(Kind.INVALID)
+    return kinds
 
 
 def _is_error(replica: Replica) -> bool:
@@ -452,10 +531,10 @@ def _is_error(replica: Replica) -> bool:
     )
 
 
-_JUDGED = {Validity.VALID: Kind.VALID, Validity.INVALID: Kind.INVALID}
-
-
 def _lesson(task: Task, replica: Replica, kind: Kind) -> Lesson:
+    if kind is Kind.SUCCESS:  # thousands of these a second, and nothing more is learnt of them
+        executor = replica.executor or ExecutorName("")
+        return Lesson(executor=executor, kind=kind, number=replica.number)
     ended = replica.received_time if kind is not Kind.TIMEOUT else replica.report_deadline
     took = (ended or 0.0) - (replica.sent_time or 0.0)
     return Lesson(
@@ -464,6 +543,9 @@ def _lesson(task: Task, replica: Replica, kind: Kind) -> Lesson:
         number=replica.number,
         turnaround=max(0.0, took),
         replicated=task.target_replicas > 1,
+        adaptive=task.spec.redundancy.adaptive,
+        credit=replica.credit if kind is Kind.VALID else 0.0,
+        owner=replica.owner,
     )
 
 
@@ -474,8 +556,9 @@ def claimed_credit(replica: Replica, benchmark: float) -> float:
     """What a replica's work is worth by itself: CPU seconds times its executor's benchmark."""
     if replica.result is None:
         return 0.0
-    steps = (replica.result.compile, replica.result.execute)
-    return benchmark * sum(step.cpu_time for step in steps if step)
+    compiled, executed = replica.result.compile, replica.result.execute
+    seconds = executed.cpu_time if executed else 0.0
+    return benchmark * (seconds + compiled.cpu_time if compiled else seconds)
 
 
 def granted(task: Task, benchmarks: Mapping[ExecutorName, float]) -> Task:
@@ -484,13 +567,28 @@ def granted(task: Task, benchmarks: Mapping[ExecutorName, float]) -> Task:
     An equal share leaves nothing to gain by a long claim; the median, little by two. Who is valid
     later gets what the others got (V1). An executor without a benchmark counts as 1.
     """
+    if len(task.replicas) == 1:  # thousands of these a second
+        return _paid(task, task.replicas[0], benchmarks)
     valid = [r for r in task.replicas if r.validity is Validity.VALID]
     if not valid:
         return task
-    credit = max(r.credit for r in valid) or statistics.median(
-        claimed_credit(r, benchmarks.get(r.executor, 1.0) if r.executor else 1.0) for r in valid
+    credit = max(r.credit for r in valid) or _median(
+        [claimed_credit(r, benchmarks.get(r.executor, 1.0) if r.executor else 1.0) for r in valid]
     )
     if all(r.credit == credit for r in valid):
         return task
     paid = {r.number: replace(r, credit=credit) for r in valid}
     return replace(task, replicas=tuple(paid.get(r.number, r) for r in task.replicas))
+
+
+def _paid(task: Task, replica: Replica, benchmarks: Mapping[ExecutorName, float]) -> Task:
+    """With what its only replica claims."""
+    if replica.validity is not Validity.VALID or replica.credit:
+        return task
+    benchmark = benchmarks.get(replica.executor, 1.0) if replica.executor else 1.0
+    credit = claimed_credit(replica, benchmark)
+    return replace(task, replicas=(replace(replica, credit=credit),)) if credit else task
+
+
+def _median(claims: Sequence[float]) -> float:
+    return claims[0] if len(claims) == 1 else statistics.median(claims)

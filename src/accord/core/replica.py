@@ -192,6 +192,11 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     result: Result | None = None
 
     @property
+    def sendable(self) -> bool:
+        """Whether it may be sent at once, no back-off holding it."""
+        return self.state is ReplicaState.UNSENT and not self.not_before
+
+    @property
     def verdict(self) -> Verdict | None:
         """The verdict of its result, if it has one."""
         return self.result.verdict if self.result else None

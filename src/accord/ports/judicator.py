@@ -18,6 +18,7 @@ from accord.core.executor import Executor, ExecutorInfo
 from accord.core.ids import BatchId, Digest, ExecutorName, SessionId, TaskId
 from accord.core.replica import Failure, Phase, Result
 from accord.core.search import Page, Query
+from accord.core.standing import Credit
 from accord.core.status import Status
 from accord.core.task import NewTask, Task
 from accord.core.user import Token
@@ -252,10 +253,14 @@ class Judicator(Protocol):
         """
 
     def executors(self) -> list[Executor]:
-        """All executors that are known."""
+        """All executors that are known, with how they stand with each class of tasks."""
+
+    def credit(self) -> Credit:
+        """What users and owners were granted, as of a few seconds ago."""
 
     def steer(self, name: ExecutorName, verb: str) -> Executor:
-        """``drain``, ``quarantine`` or ``release`` an executor, or ``forget`` a lost one.
+        """``drain``, ``quarantine`` or ``release`` an executor, or ``forget`` a lost one. What is
+        released may have work of every class again, whatever it failed at.
 
         NotFound; Invalid for another verb, or where it cannot be done in its state.
         """

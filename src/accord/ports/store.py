@@ -17,8 +17,10 @@ import msgspec
 from accord.core.batch import Batch, BatchQuery, Counters
 from accord.core.executor import Executor
 from accord.core.ids import BatchId, Digest, ExecutorName, SessionId, TaskId, TokenId, UserName
+from accord.core.reliability import Reliability
 from accord.core.replica import Phase
 from accord.core.search import Page, Query
+from accord.core.standing import Credit
 from accord.core.status import Status
 from accord.core.task import Task
 from accord.core.user import Token, User
@@ -203,10 +205,28 @@ class Store(Protocol):
         """
 
     def forget_executor(self, name: ExecutorName) -> bool:
-        """Remove it; whether it was there."""
+        """Remove it, and what is known of its reliability; whether it was there."""
 
     def touch(self, seen: Mapping[ExecutorName, float]) -> None:
         """Raise ``last_report`` of these; never lowers it. Unknown names are passed over."""
+
+    # -- reliability and credit ----------------------------------------------------------
+
+    def reliability(self) -> list[Reliability]:
+        """What is known of executors, by name and task class."""
+
+    def put_reliability(
+        self, records: Sequence[tuple[Reliability, Reliability | None]]
+    ) -> list[bool]:
+        """Store each record if what is stored of its executor and class equals the second of the
+        pair (None: if there is nothing). Each stands for itself; False where it lost. One commit.
+        """
+
+    def add_credit(self, earned: Credit) -> None:
+        """Add to what users and owners were granted. One commit."""
+
+    def credit(self) -> Credit:
+        """What users and owners were granted in all."""
 
     # -- progress and live output: beside the task, never in its version -----------------
 

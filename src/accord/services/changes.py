@@ -6,15 +6,16 @@ what is, so a decision on a newer document is as good. Many tasks go in one call
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from accord import logs
 from accord.core.errors import InvalidTransition, NotFound, Unavailable
-from accord.core.ids import TaskId
+from accord.core.ids import ExecutorName, TaskId
 from accord.core.lifecycle import Assimilated, Event, decide
 from accord.core.policy import Policy
+from accord.core.reliability import granted
 from accord.core.task import Stage, Task
 from accord.ports.assimilator import KEEP
 from accord.ports.blobs import Blobs
@@ -40,10 +41,20 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True):
 class Changes:
     """See the module's docstring."""
 
-    def __init__(self, store: Store, blobs: Blobs, policy: Policy) -> None:
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        policy: Policy,
+        learn: Callable[[Task, Task, float], None],
+        benchmarks: Mapping[ExecutorName, float],
+    ) -> None:
         self._store = store
         self._blobs = blobs
         self._policy = policy
+        self._learn = learn
+        """Told of each change that was stored: the task before and after it, and when."""
+        self._benchmarks = benchmarks
 
     def one(self, id_: TaskId, event: Event) -> Changed:
         """Apply one event to one task. NotFound; Unavailable where every race was lost."""
@@ -83,7 +94,7 @@ class Changes:
     ) -> dict[TaskId, Changed]:
         now = self._store.now()
         done: dict[TaskId, Changed] = {}
-        wanted: list[tuple[Task, tuple[str, ...]]] = []
+        wanted: list[tuple[Task, Task, tuple[str, ...]]] = []
         for id_, wished in events.items():
             task = found.get(id_)
             if task is None:
@@ -93,28 +104,38 @@ class Changes:
             if decided is task:
                 done[id_] = Changed(task=task, refused=refused)
             else:
-                wanted.append((decided, refused))
-        for (task, refused), won in zip(wanted, self.apply([t for t, _ in wanted]), strict=True):
+                wanted.append((task, decided, refused))
+        stored = self.apply([(before, after) for before, after, _ in wanted], now)
+        for (task, _, refused), won in zip(wanted, stored, strict=True):
             if won is not None:
                 done[task.id] = Changed(task=won, refused=refused)
         return done
 
-    def apply(self, decided: Sequence[Task]) -> list[Task | None]:
-        """Store decided tasks by compare-and-set: each as it is stored now, None where it lost."""
-        slimmed = [slim(task, self._blobs) for task in decided]
+    def apply(self, decided: Sequence[tuple[Task, Task]], now: float) -> list[Task | None]:
+        """Store what was decided at that time, each task with what it was before, by
+        compare-and-set: each as it is stored now, None where it lost.
+        """
+        slimmed = [slim(after, self._blobs) for _, after in decided]
         won = self._store.apply(slimmed) if slimmed else []
-        return [
-            msgspec.structs.replace(task, version=task.version + 1) if ok else None
-            for task, ok in zip(slimmed, won, strict=True)
-        ]
+        stored: list[Task | None] = []
+        for (before, _), task, ok in zip(decided, slimmed, won, strict=True):
+            stored.append(msgspec.structs.replace(task, version=task.version + 1) if ok else None)
+            if ok:
+                self._learn(before, task, now)
+        return stored
 
     def decide(
         self, task: Task, events: Sequence[Event], now: float
     ) -> tuple[Task, tuple[str, ...]]:
-        """What becomes of the task by these events, and why some were not taken."""
+        """What becomes of the task by these events, and why some were not taken. Whatever they
+        made valid is granted its credit.
+        """
         refused: list[str] = []
+        before = task
         for event in events:
             task = self._decide(task, event, now, refused)
+        if task.canonical is not None and task.replicas is not before.replicas:
+            task = granted(task, self._benchmarks)
         if task.assimilate_state is Stage.READY and task.spec.assimilate.handler == KEEP:
             # The built-in handler keeps the result where it is, so its return needs no write of
             # its own; the duty does the same for what was READY in the store already.

@@ -28,7 +28,9 @@ from accord.core.lease import Lease
 from accord.core.lifecycle import CancelRequested
 from accord.core.limits import CAPS, Limits
 from accord.core.policy import Policy
+from accord.core.reliability import TrustPolicy
 from accord.core.search import Page, Query
+from accord.core.standing import Credit
 from accord.core.status import Status
 from accord.core.task import NewTask, Task
 from accord.core.user import Token, User
@@ -66,6 +68,7 @@ from accord.services.looping import Loop
 from accord.services.polls import Polls
 from accord.services.reading import Reading
 from accord.services.reporting import Reporting
+from accord.services.reputation import Reputation
 from accord.services.results import Results
 from accord.services.roster import Roster
 from accord.services.sessions import Sessions
@@ -98,6 +101,7 @@ class Judicator:
         spool: Path,
         settings: JudicatorSettings | None = None,
         policy: Policy | None = None,
+        trust: TrustPolicy | None = None,
         caps: Limits = CAPS,
         address: str = "",
         handlers: Mapping[str, Assimilator] | None = None,
@@ -115,9 +119,14 @@ class Judicator:
         self._stopped = False
         self._feed: Feed | None = None
 
-        self._changes = Changes(store, blobs, policy)
         self._roster = Roster(store)
-        self._sessions = Sessions(store, self._roster, settings.lease)
+        self._reputation = Reputation(
+            store, self._roster, trust or TrustPolicy(), lambda: self.housekeeping.kick()
+        )
+        self._changes = Changes(
+            store, blobs, policy, self._reputation.learn, self._roster.benchmarks
+        )
+        self._sessions = Sessions(store, self._roster, settings.lease, self._reputation.renew)
         self._polls = Polls(clock)
         self._watchers = Watchers(clock)
         self._uploads = Uploads(blobs, clock, spool)
@@ -127,7 +136,7 @@ class Judicator:
         handlers = handlers or {}
         self._adding = Adding(store, blobs, ids, caps, policy, handlers)
         self._batches = Batches(store, blobs, ids, self._adding, self._watchers)
-        self._steering = Steering(store, self._changes, self._roster, self._polls)
+        self._steering = Steering(store, self._changes, self._roster, self._polls, self._reputation)
         self._reporting = Reporting(
             store,
             clock,
@@ -135,7 +144,15 @@ class Judicator:
             self._roster,
             self._sessions,
             self._polls,
-            Claims(store, self._changes, self._roster, settings.weakest_isolation),
+            Claims(
+                store,
+                self._changes,
+                self._roster,
+                self._reputation,
+                policy,
+                settings.weakest_isolation,
+                ids.jitter,
+            ),
             Results(store, self._changes, self._watchers, self._drop_output.note),
         )
         member = Member(name=settings.name, address=address)
@@ -213,6 +230,7 @@ class Judicator:
     def _own_duties(self) -> list[Duty]:
         return [
             Presence(self._roster, self._sessions, self._polls),
+            self._reputation,  # after the roster is as the store has it
             ForgetUploads(self._uploads),
             self._drop_output,
         ]
@@ -232,6 +250,7 @@ class Judicator:
         self._uploads.start()
         self._feed = self._store.feed()
         self._roster.refresh()
+        self._reputation.flush()
         self._watching.start()
         self.housekeeping.start()
         self.leadership.start()
@@ -259,6 +278,7 @@ class Judicator:
         self._watching.stop()
         if started:
             self._sessions.flush()
+            self._reputation.flush()
             _log.info("The judicator stopped", extra={"action": "stopped"})
 
     def _watch(self) -> float:
@@ -439,14 +459,23 @@ class Judicator:
 
     def executors(self) -> list[Executor]:
         """All executors that are known."""
-        return [
-            msgspec.structs.replace(executor, last_report=self._sessions.last_report(executor))
-            for executor in self._store.executors()
-        ]
+        now = self._store.now()
+        return [self._listed(executor, now) for executor in self._store.executors()]
+
+    def _listed(self, executor: Executor, now: float) -> Executor:
+        return msgspec.structs.replace(
+            executor,
+            last_report=self._sessions.last_report(executor),
+            standings=self._reputation.standings(executor, now),
+        )
 
     def steer(self, name: ExecutorName, verb: str) -> Executor:
         """Drain, quarantine, release or forget an executor."""
-        return self._steering.steer(name, verb)
+        return self._listed(self._steering.steer(name, verb), self._store.now())
+
+    def credit(self) -> Credit:
+        """What users and owners were granted."""
+        return self._store.credit()
 
     def judicators(self) -> list[Pong]:
         """All judicators that are registered."""

@@ -25,6 +25,8 @@ class Roster:
         self._lock = threading.Lock()
         self._known: dict[ExecutorName, Executor] = {}
         self._edits = 0
+        self.benchmarks: dict[ExecutorName, float] = {}
+        """How fast they are, as they say."""
 
     def refresh(self) -> list[Executor]:
         """Read all of them anew."""
@@ -34,6 +36,7 @@ class Roster:
         with self._lock:
             if self._edits == edits:  # else this may be older than what the edit left here
                 self._known = {executor.name: executor for executor in found}
+                self.benchmarks.update((e.name, e.info.benchmark) for e in found)
         return found
 
     def all(self) -> list[Executor]:
@@ -70,6 +73,7 @@ class Roster:
                 with self._lock:
                     self._edits += 1
                     self._known[name] = wanted
+                    self.benchmarks[name] = wanted.info.benchmark
                 return there, wanted
         raise Unavailable("The executor is being changed by many at once. Try again shortly.")
 
@@ -82,3 +86,4 @@ class Roster:
         with self._lock:
             self._edits += 1
             self._known.pop(name, None)
+            self.benchmarks.pop(name, None)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 
 from accord import logs
 from accord.core.errors import Invalid, NameTaken, Superseded, UnknownSession
-from accord.core.executor import ISOLATION_LEVELS, Executor, ExecutorInfo, ExecutorState
+from accord.core.executor import FASTEST, ISOLATION_LEVELS, Executor, ExecutorInfo, ExecutorState
 from accord.core.ids import ExecutorName, SessionId, TaskId, name
 from accord.core.lease import Contact
 from accord.ports.judicator import Report
@@ -62,7 +63,15 @@ class _Links:
 class Sessions:
     """See the module's docstring."""
 
-    def __init__(self, store: Store, roster: Roster, lease: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        roster: Roster,
+        lease: float,
+        renewed: Callable[[ExecutorName], None],
+    ) -> None:
+        self._renewed = renewed
+        """Told of a name that another installation took."""
         self._store = store
         self._roster = roster
         self._lease = lease
@@ -124,6 +133,8 @@ class Sessions:
         before, after = self._roster.edit(
             info.name, lambda there: self._introduced(there, info, report.draining, now)
         )
+        if before is not None and before.info.instance_key != after.info.instance_key:
+            self._renewed(info.name)
         if before is not after:
             extra = {"action": "hello", "executor": info.name, "session": info.session}
             _log.info("An executor introduced itself", extra=extra)
@@ -270,3 +281,7 @@ def _check(report: Report, info: ExecutorInfo) -> None:
         raise Invalid(f"isolation.level must be one of {known}.", field="hello.isolation.level")
     if not info.session or not info.instance_key:
         raise Invalid("The hello needs a session and an instance key.", field="hello")
+    if not 0 < info.benchmark <= FASTEST:
+        raise Invalid(
+            f"benchmark must lie above 0 and at most at {FASTEST:g}.", field="hello.benchmark"
+        )

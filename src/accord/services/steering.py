@@ -14,6 +14,7 @@ from accord.core.lifecycle import Lost
 from accord.ports.store import Store
 from accord.services.changes import Changes
 from accord.services.polls import Polls
+from accord.services.reputation import Reputation
 from accord.services.roster import Roster
 
 _log = logs.get("judicator")
@@ -21,9 +22,19 @@ _replace = msgspec.structs.replace
 
 
 class Steering:
-    """Draining ends with the executor's next start; a quarantine holds until it is released."""
+    """Draining ends with the executor's next start; a person's quarantine holds until it is
+    released, which also ends those that its failures brought it.
+    """
 
-    def __init__(self, store: Store, changes: Changes, roster: Roster, polls: Polls) -> None:
+    def __init__(
+        self,
+        store: Store,
+        changes: Changes,
+        roster: Roster,
+        polls: Polls,
+        reputation: Reputation,
+    ) -> None:
+        self._reputation = reputation
         self._store = store
         self._changes = changes
         self._roster = roster
@@ -38,6 +49,8 @@ class Steering:
             known = ", ".join([*_VERBS, "forget"])
             raise Invalid(f"There is no verb {verb!r}. There are: {known}.", field="verb")
         _, after = self._roster.edit(name, lambda there: change(_known(there, name)))
+        if verb == "release":
+            self._reputation.release(name)
         _log.info("An executor was steered", extra={"action": verb, "executor": name})
         self._polls.look((name,))  # a released one may have work at once
         return after
@@ -50,6 +63,7 @@ class Steering:
         held = self._store.held_by(name)
         self._changes.many_of(held, {task.id: (Lost(executor=name),) for task in held})
         self._roster.forget(name)
+        self._reputation.forget(name)
         _log.info("An executor was forgotten", extra={"action": "forget", "executor": name})
         return there
 

@@ -44,6 +44,7 @@ from accord.core.replica import (
     content,
 )
 from accord.core.search import Query
+from accord.core.standing import Credit
 from accord.core.status import Status
 from accord.core.task import (
     Comparator,
@@ -828,6 +829,79 @@ class _Steering:
         assert [pong.name for pong in judicator.judicators()] == [judicator.ping().name]
 
 
+class _Trusting:
+    def test_executors_tell_how_they_stand_with_each_class(self, judicator: Judicator) -> None:
+        machine = Machine(judicator, benchmark=2.0, owner="lab")
+        machine.hello()
+        judicator.add([a_new(labels={"app": "seti"}), a_new(spec=fill("c", content(b"")))])
+        one, other = machine.take(2)
+        machine.finish(one, end=_spent(1.5))
+        machine.finish(other, end=Failure(error_class=ErrorClass.INTERNAL_FAIL, message="no"))
+        (executor,) = judicator.executors()
+        c, seti = executor.standings
+        assert (c.task_class, c.failures, c.sent_today, c.credit) == ("c", 1, 1, 0.0)
+        assert (seti.task_class, seti.failures, seti.credit) == ("seti", 0, 3.0)
+        assert (executor.credit, executor.info.benchmark) == (3.0, 2.0)
+        assert seti.quota > c.quota
+
+    def test_five_failures_in_a_row_quarantine_for_the_class_until_release(
+        self, judicator: Judicator
+    ) -> None:
+        machine = Machine(judicator)
+        machine.hello()
+        for _ in range(5):
+            judicator.add([a_new()])
+            (sent,) = machine.take()
+            machine.finish(sent, end=Failure(error_class=ErrorClass.INTERNAL_FAIL, message="no"))
+            judicator.cancel(sent.task.id)
+        judicator.add([a_new(name="next"), a_new(name="c", spec=fill("c", content(b"")))])
+        assert names([a.task for a in machine.poll(vacant=2).assign]) == ["c"]
+        assert judicator.executors()[0].standings[0].note.startswith("quarantined for any until")
+        released = judicator.steer(machine.info.name, "release")
+        assert [s.note for s in released.standings] == ["", ""]
+        assert names([a.task for a in machine.poll(vacant=1).assign]) == ["next"]
+
+    def test_what_waits_for_a_quarantined_executor_goes_to_another_that_waits(
+        self, judicator: Judicator, clock: FakeClock
+    ) -> None:
+        bad, good = Machine(judicator, "e1"), Machine(judicator, "e2")
+        for machine in (bad, good):
+            machine.hello()
+        for _ in range(5):
+            judicator.add([a_new()])
+            (sent,) = bad.take()
+            bad.finish(sent, end=Failure(error_class=ErrorClass.INTERNAL_FAIL, message="no"))
+            judicator.cancel(sent.task.id)
+        first = Call(partial(bad.poll, vacant=1, wait=LONG))
+        clock.wait_for_wait(LONG)
+        second = Call(partial(good.poll, vacant=1, wait=LONG + 1))
+        clock.wait_for_wait(LONG + 1)
+        judicator.add([a_new(name="next")])
+        assert names([a.task for a in second.answer().assign]) == ["next"]
+        clock.wait_for_wait(LONG)
+        clock.advance(LONG)
+        assert first.answer().assign == ()
+
+    def test_a_benchmark_that_nobody_believes_is_refused(self, judicator: Judicator) -> None:
+        for benchmark in (0.0, -1.0, 1e9):
+            with pytest.raises(Invalid, match="benchmark"):
+                Machine(judicator, benchmark=benchmark).hello()
+
+    def test_credit_is_told_by_user_and_owner(self, judicator: Judicator) -> None:
+        assert judicator.credit() == Credit()
+        machine = Machine(judicator, owner="lab")
+        machine.hello()
+        judicator.add([a_new()])
+        machine.finish(*machine.take(), end=_spent(1.5))
+        judicator.steer(machine.info.name, "release")  # writes down what was learnt
+        assert judicator.credit() == Credit(users={"alice": 1.5}, owners={"lab": 1.5})
+
+
+def _spent(seconds: float) -> Result:
+    step = StepResult(exit_code=0, cpu_time=seconds)
+    return Result(verdict=Verdict.OK, execute=step)
+
+
 class _Waiting:
     def test_a_get_waits_for_the_end(self, judicator: Judicator, clock: FakeClock) -> None:
         machine = Machine(judicator)
@@ -1135,6 +1209,7 @@ class JudicatorSuite(
     _Repeating,
     _Fencing,
     _Steering,
+    _Trusting,
     _Waiting,
     _Following,
     _Blobs,

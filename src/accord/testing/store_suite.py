@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -16,8 +17,10 @@ from accord.core.batch import BatchQuery
 from accord.core.executor import Executor, ExecutorState
 from accord.core.ids import Digest, ExecutorName, SessionId, TaskId, TokenId, UserName
 from accord.core.index import index_of
+from accord.core.reliability import Average, Reliability
 from accord.core.replica import Content, Phase, Replica, Result, StepResult, Verdict
 from accord.core.search import TOTAL_CEILING, Page, Query
+from accord.core.standing import Credit
 from accord.core.status import Status
 from accord.core.task import Stage, Task
 from accord.core.user import Role, Token, User
@@ -47,6 +50,11 @@ def a_class(item: Task) -> str:
     ready = index_of(item).ready
     assert ready is not None
     return ready
+
+
+def a_record(name: str = "e1", class_: str = "any", **changes: Any) -> Reliability:
+    """What is known of an executor."""
+    return Reliability(executor=ExecutorName(name), task_class=class_, **changes)
 
 
 def stored(item: Task) -> Task:
@@ -520,6 +528,27 @@ class StoreSuite(BatchStoreSuite):
         assert ids(self.store.claimable(classes, 2)) == [task_id(5), task_id(2)]
         assert ids(self.store.claimable(classes[:1], 9)) == [task_id(n) for n in (2, 4, 1)]
 
+    def test_what_a_ready_replica_adds_to_the_priority_counts(self) -> None:
+        gone = Replica(number=0, state=ReplicaState.OVER, outcome=Outcome.NO_REPLY)
+        bumped = [Replica(number=1, priority=5)]
+        held = [gone, Replica(number=1, priority=50, not_before=START + 9)]
+        self.store.add(
+            [
+                task(1, priority=3),
+                task(2, replicas=(gone, *bumped)),
+                task(3, priority=1, replicas=(*held, Replica(number=2, priority=1))),
+                task(4, priority=1000),
+                task(5, priority=999, replicas=(Replica(number=0, priority=900),)),
+            ]
+        )
+        classes = [a_class(task())]
+        found = self.store.claimable(classes, 9)
+        assert ids(found) == [task_id(n) for n in (4, 5, 2, 1, 3)]
+        assert [self.store.position(t) for t in found] == [0, 1, 2, 3, 4]
+        self.store.apply([task(2, replicas=(gone, running("e8", 1)))])
+        self.store.apply([task(1, replicas=(Replica(number=0, priority=-4),))])
+        assert ids(self.store.claimable(classes, 9)) == [task_id(n) for n in (4, 5, 3, 1)]
+
     def test_claimable_passes_over_what_is_to_be_skipped(self) -> None:
         self.store.add([task(n) for n in range(1, 6)])
         found = self.store.claimable([a_class(task())], 2, [task_id(1), task_id(3)])
@@ -722,6 +751,58 @@ class StoreSuite(BatchStoreSuite):
         assert not self.store.forget_executor(ExecutorName("e1"))
         assert self.store.executors() == []
 
+    # -- reliability and credit ----------------------------------------------------------
+
+    def test_records_of_reliability_are_listed_by_name_and_class(self) -> None:
+        assert self.store.reliability() == []
+        records = [a_record("b", "c"), a_record("a", "python", checked=7), a_record("a", "c")]
+        assert self.store.put_reliability([(r, None) for r in records]) == [True] * 3
+        assert self.store.reliability() == [records[2], records[1], records[0]]
+        assert self.store.put_reliability([]) == []
+
+    def test_every_field_of_a_record_is_read_back(self) -> None:
+        average = Average(count=3, mean=0.1, variance=1 / 3, squares=1.0)
+        whole = a_record("a", "Größe 'x'", turnaround=average, quota=1, lost_at=START, credit=0.3)
+        assert self.store.put_reliability([(whole, None)]) == [True]
+        assert self.store.reliability() == [whole]
+
+    def test_put_reliability_is_a_compare_and_set_of_each(self) -> None:
+        first, second = a_record(), a_record(checked=1)
+        assert self.store.put_reliability([(second, first)]) == [False]
+        assert self.store.put_reliability([(first, None)]) == [True]
+        assert self.store.put_reliability([(second, None)]) == [False]
+        assert self.store.put_reliability([(second, second), (a_record("e2"), None)]) == [
+            False,
+            True,
+        ]
+        assert self.store.put_reliability([(second, first), (first, second)]) == [True, True]
+        assert self.store.reliability() == [first, a_record("e2")]
+
+    def test_of_many_that_put_a_record_at_once_each_win_counts(self) -> None:
+        assert sum(together([self._check_once] * 6)) == 6
+        assert self.store.reliability()[0].checked == 6
+
+    def _check_once(self) -> int:
+        while True:
+            there = next(iter(self.store.reliability()), None)
+            wanted = a_record(checked=there.checked + 1 if there else 1)
+            if self.store.put_reliability([(wanted, there)]) == [True]:
+                return 1
+
+    def test_a_forgotten_executor_leaves_no_record(self) -> None:
+        self.store.put_executor(executor(), None)
+        self.store.put_reliability([(a_record("e1"), None), (a_record("e10"), None)])
+        self.store.forget_executor(ExecutorName("e1"))
+        assert self.store.reliability() == [a_record("e10")]
+
+    def test_credit_adds_up_by_user_and_owner(self) -> None:
+        assert self.store.credit() == Credit()
+        self.store.add_credit(Credit(users={"alice": 1.5}, owners={"lab": 0.5, "alice": 2.0}))
+        self.store.add_credit(Credit(users={"bob": 1.0, "alice": 0.5}))
+        self.store.add_credit(Credit())
+        owners = {"alice": 2.0, "lab": 0.5}
+        assert self.store.credit() == Credit(users={"alice": 2.0, "bob": 1.0}, owners=owners)
+
     # -- progress and live output --------------------------------------------------------
 
     def test_running_gives_what_replicas_were_last_known_to_do(self) -> None:
@@ -872,6 +953,8 @@ class DurableStoreSuite(StoreSuite):
         self.store.apply([msgspec.structs.replace(changed, key="k", labels={"a": "b"})])
         self.store.put_executor(executor(), None)
         self.store.touch({ExecutorName("e1"): START + 7})
+        self.store.put_reliability([(a_record(checked=3), None)])
+        self.store.add_credit(Credit(users={"alice": 1.5}, owners={"lab": 0.5}))
         self.store.put_token(_token("a"), User(name=UserName("alice")))
         self.store.append_output([_chunk(1, b"hello")])
         self.store.put_running([_note(1, Phase.COMPILING)])
@@ -898,6 +981,8 @@ class DurableStoreSuite(StoreSuite):
             store.held_by(ExecutorName("e1")),
             store.next_due(),
             store.executors(),
+            store.reliability(),
+            store.credit(),
             store.tokens(),
             store.output(task_id(1), 0, "stdout", 0, 99),
             store.running(task_id(1)),

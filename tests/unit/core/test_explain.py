@@ -12,6 +12,7 @@ from accord.core.ids import ExecutorName
 from accord.core.judging import Judging, JudgingState
 from accord.core.limits import Limits
 from accord.core.replica import Outcome, Phase, Validity, Verdict
+from accord.core.standing import Standing
 from accord.core.status import Status
 from accord.core.task import ErrorMask, Requires, Stage, Task
 from accord.core.view import status_of
@@ -51,6 +52,15 @@ def test_a_task_that_waits_tells_how_many_match_and_its_place() -> None:
         " and 3 tasks will get a free slot before it."
     )
     assert "it is the next to get a free slot" in told(task)
+
+
+def test_a_task_that_waits_tells_which_executors_are_kept_from_its_class() -> None:
+    kept = [Standing(task_class="cpp", note="n"), Standing(task_class="any", note="other")]
+    executors = [an_executor(f"e{n}", standings=tuple(kept)) for n in range(5)]
+    task = a_task(spec=a_spec(language="cpp"))
+    text = told(task, executors=(*executors, an_executor("e9")))
+    assert text.endswith(" Not now on e0 (n) or e1 (n) or e2 (n), nor on 2 more.")
+    assert "Not now" not in told(a_task(spec=a_spec(language="c")), executors=tuple(executors))
 
 
 def test_a_language_that_no_executor_has_is_named_with_those_there_are() -> None:

@@ -37,7 +37,7 @@ def a_record(**changes):
 
 
 def valid(record, *, replicated=True, turnaround=10.0):
-    return reliability.after_valid(record, POLICY, turnaround=turnaround, replicated=replicated)
+    return reliability.after_valid(record, turnaround=turnaround, replicated=replicated)
 
 
 # -- documents and classes
@@ -110,10 +110,21 @@ def test_a_grown_quota_falls_back_below_the_standard_with_an_error():
     assert reliability.after_error(a_record(quota=900), POLICY, NOW).quota == 499
 
 
-def test_valid_results_raise_the_quota_without_bound_and_success_does_not_cut_it():
-    assert valid(a_record(quota=500)).quota == 501
-    assert valid(a_record()).quota == 501
-    assert reliability.after_success(a_record(quota=800), POLICY).quota == 800
+def test_successes_raise_the_quota_without_bound_and_what_is_valid_does_not():
+    assert reliability.after_success(a_record(quota=500), POLICY).quota == 501
+    assert reliability.after_success(a_record(), POLICY).quota == 501
+    assert reliability.after_success(a_record(quota=800), POLICY).quota == 801
+    assert valid(a_record(quota=800)).quota == 800
+
+
+def test_one_error_after_thousands_of_successes_does_not_end_the_day():
+    record = a_record(
+        quota=90_000, sent_today=89_500, day=reliability.after_sent(a_record(), NOW).day
+    )
+    after = reliability.after_error(record, POLICY, NOW)
+    assert reliability.room(after, POLICY, NOW, slots=4, running=0) == 4
+    again = reliability.after_error(reliability.after_sent(after, NOW), POLICY, NOW)
+    assert (again.quota, again.sent_today) == (498, 1)
 
 
 def test_an_invalid_result_lowers_only_a_quota_above_the_standard():
@@ -230,6 +241,25 @@ def test_probes_that_fail_double_the_pause_up_to_the_longest():
 def test_a_success_between_ends_the_run():
     record = failed(4, reliability.after_success(failed(4), POLICY))
     assert not reliability.probing(record, POLICY)
+
+
+def lost(record, at):
+    return reliability.after_timeout(record, POLICY, at, delay_bound=9.0)
+
+
+def test_what_is_lost_at_once_is_one_failure():
+    record = a_record()
+    for slot in range(8):
+        record = lost(record, NOW + slot)
+    assert (record.failures, record.quota) == (1, 492)
+    for time in range(1, 5):
+        record = lost(record, NOW + time * reliability.TOGETHER)
+    assert reliability.quarantined(record, POLICY, NOW + 4 * reliability.TOGETHER)
+
+
+def test_a_person_ends_quarantine_and_rest():
+    record = reliability.released(reliability.after_invalid(failed(5), POLICY, NOW))
+    assert reliability.room(record, POLICY, NOW, slots=4, running=0) == 4
 
 
 # -- reliable
@@ -412,7 +442,7 @@ def test_the_core_s_own_changes_teach_each_executor_once():
         ("liar", "invalid"),
         ("liar", "success"),
     ]
-    assert all(lesson.replicated for lesson in learnt)
+    assert all(x.replicated for x in learnt if x.kind is not Kind.SUCCESS)
 
 
 def test_a_failure_that_was_reported_is_learnt_as_an_error():

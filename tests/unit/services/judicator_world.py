@@ -11,7 +11,9 @@ from accord.adapters.memory.store import MemoryStore
 from accord.adapters.signing import StoreSigner
 from accord.config import JudicatorSettings
 from accord.core.executor import Executor
+from accord.core.ids import ExecutorName
 from accord.core.policy import Policy
+from accord.core.reliability import Reliability, TrustPolicy
 from accord.core.status import Status
 from accord.core.task import Task
 from accord.ports.assimilator import Assimilator
@@ -30,6 +32,7 @@ class World:
         self.registry = MemoryRegistry(self.clock)
         self.ids = FakeIds()
         self.policy = Policy()
+        self.trust = TrustPolicy()
         self.handlers: dict[str, Assimilator] = {}
         self._spool = spool
         self._settings = JudicatorSettings(**settings)
@@ -48,6 +51,7 @@ class World:
             spool=self._spool,
             settings=JudicatorSettings(**fields | settings),
             policy=self.policy,
+            trust=self.trust,
             handlers=self.handlers,
         )
         return self.judicator
@@ -69,6 +73,12 @@ class World:
     def executor(self, name: str = "e1") -> Executor:
         """The executor as it is listed."""
         return next(e for e in self.judicator.executors() if e.name == name)
+
+    def know(self, name: str, class_: str = "any", **facts: Any) -> None:
+        """Let the store know that of an executor, and this judicator what the store knows."""
+        record = Reliability(executor=ExecutorName(name), task_class=class_, **facts)
+        assert self.store.put_reliability([(record, None)]) == [True]
+        self.judicator.housekeeping.step()
 
     def pass_time(self, seconds: float, *alive: Machine) -> None:
         """Move the clock in steps of half a second, with all background work done at each; those

@@ -53,6 +53,21 @@ def test_the_name_is_the_configured_one_else_the_host_s(monkeypatch):
         machine.executor_name(ExecutorSettings(name="no good"))
 
 
+def test_the_benchmark_is_the_configured_one_else_measured_once():
+    def told(**settings):
+        return machine.executor_info(
+            ExecutorSettings(name="one", **settings),
+            key="k",
+            session=SessionId("s"),
+            languages={},
+            isolation=Isolation(level="bwrap+cgv2"),
+        ).benchmark
+
+    assert told(benchmark=3.5) == 3.5
+    assert 0.01 < told() < 100
+    assert told() == told() == machine.measured()
+
+
 def test_what_it_says_of_itself_is_of_this_machine():
     info = machine.executor_info(
         ExecutorSettings(name="one", slots=3, tags=("gpu",), owner="me"),

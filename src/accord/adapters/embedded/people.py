@@ -50,7 +50,8 @@ def _same(stored: Executor | None, expected: Executor | None) -> bool:
 
 
 def forget_executor(db: sqlite3.Connection, name: ExecutorName) -> bool:
-    """Remove it; whether it was there."""
+    """Remove it, and what is known of its reliability; whether it was there."""
+    db.execute("DELETE FROM reliability WHERE executor = ?", (name,))
     return db.execute("DELETE FROM executors WHERE name = ?", (name,)).rowcount == 1
 
 

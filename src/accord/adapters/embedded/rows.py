@@ -57,7 +57,7 @@ def values_of(task: Task, index: Index, class_: int | None) -> Values:
         task.version,
         index.status.value,
         class_,
-        task.priority,
+        index.priority,
         index.transition_time if index.transition_time < NEVER else None,
         index.assimilate,
         index.summary.wall_time if index.batch is not None and index.status.done else None,

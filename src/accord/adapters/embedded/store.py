@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from accord.adapters.embedded import batches, listing, output, people, queues, rows
+from accord.adapters.embedded import batches, listing, output, people, queues, rows, standings
 from accord.adapters.embedded.database import (
     Readers,
     alone,
@@ -34,8 +34,10 @@ from accord.core.documents import decode
 from accord.core.executor import Executor
 from accord.core.ids import BatchId, Digest, ExecutorName, TaskId, TokenId, UserName
 from accord.core.index import index_of
+from accord.core.reliability import Reliability
 from accord.core.replica import Phase
 from accord.core.search import Page, Query, Summary
+from accord.core.standing import Credit
 from accord.core.status import Status
 from accord.core.task import Task
 from accord.core.user import Token, User
@@ -153,8 +155,8 @@ class SqliteStore:
 
     def position(self, task: Task) -> int:
         """How many ready tasks of its class come before it."""
-        ready = index_of(task).ready
-        values = (ready, task.priority, ready, task.priority, task.id)
+        index = index_of(task)
+        values = (index.ready, index.priority, index.ready, index.priority, task.id)
         with self._readers.one() as db:
             before: int = db.execute(queues.BEFORE, values).fetchone()[0]
         return before
@@ -295,13 +297,37 @@ class SqliteStore:
         return self._writer.do(lambda db: people.put_executor(db, executor, expected))
 
     def forget_executor(self, name: ExecutorName) -> bool:
-        """Remove it; whether it was there."""
+        """Remove it, and what is known of its reliability; whether it was there."""
         return self._writer.do(lambda db: people.forget_executor(db, name))
 
     def touch(self, seen: Mapping[ExecutorName, float]) -> None:
         """Raise ``last_report`` of these."""
         if seen:
             self._writer.do(lambda db: people.touch(db, seen))
+
+    # -- reliability and credit ----------------------------------------------------------
+
+    def reliability(self) -> list[Reliability]:
+        """What is known of executors, by name and task class."""
+        with self._readers.one() as db:
+            return standings.records(db)
+
+    def put_reliability(
+        self, records: Sequence[tuple[Reliability, Reliability | None]]
+    ) -> list[bool]:
+        """Store each record if what is stored equals what was expected."""
+        if not records:
+            return []
+        return self._writer.do(lambda db: standings.put(db, records))
+
+    def add_credit(self, earned: Credit) -> None:
+        """Add to what users and owners were granted."""
+        self._writer.do(lambda db: standings.add_credit(db, earned))
+
+    def credit(self) -> Credit:
+        """What users and owners were granted in all."""
+        with self._readers.one() as db:
+            return standings.credit(db)
 
     # -- progress and live output --------------------------------------------------------
 

@@ -23,7 +23,9 @@ from accord.core.batch import Batch, BatchQuery, Counters, batch_blobs
 from accord.core.executor import Executor
 from accord.core.ids import BatchId, Digest, ExecutorName, TaskId, TokenId, UserName
 from accord.core.index import Index, index_of
+from accord.core.reliability import Reliability
 from accord.core.search import TOTAL_CEILING, Page, Query, Summary
+from accord.core.standing import Credit
 from accord.core.status import Status
 from accord.core.task import NEVER, Task, blobs
 from accord.core.user import Token, User
@@ -92,7 +94,7 @@ class _Tasks:
         if task.key is not None:
             self.keys[task.user, task.key] = task.id
         if index.ready is not None:
-            self.ready.setdefault(index.ready, _Sorted()).put(_rank(task))
+            self.ready.setdefault(index.ready, _Sorted()).put(_rank(task, index))
         if index.transition_time < NEVER:
             self.due.put((index.transition_time, task.id))
         if index.assimilate:
@@ -107,7 +109,7 @@ class _Tasks:
         if task.key is not None:
             del self.keys[task.user, task.key]
         if index.ready is not None:
-            _take(self.ready, index.ready, _rank(task))
+            _take(self.ready, index.ready, _rank(task, index))
         if index.transition_time < NEVER:
             self.due.drop((index.transition_time, task.id))
         if index.assimilate:
@@ -130,8 +132,8 @@ def _take(table: dict[K, _Sorted[T]], key: K, item: T) -> None:
         del table[key]
 
 
-def _rank(task: Task) -> _Rank:
-    return -task.priority, task.id
+def _rank(task: Task, index: Index) -> _Rank:
+    return -index.priority, task.id
 
 
 class _Commit:
@@ -163,6 +165,8 @@ class MemoryStore:
         self._tasks = _Tasks()
         self._batches = Batches()
         self._executors: dict[ExecutorName, Executor] = {}
+        self._reliability: dict[tuple[ExecutorName, str], Reliability] = {}
+        self._credit = Credit()
         self._running: dict[TaskId, dict[int, Running]] = {}
         self._output: dict[tuple[TaskId, int], dict[str, bytearray]] = {}
         self._kept: dict[str, bytes] = {}
@@ -284,10 +288,10 @@ class MemoryStore:
 
     def position(self, task: Task) -> int:
         """How many ready tasks of its class come before it."""
-        ready = index_of(task).ready
+        index = index_of(task)
         with self._lock:
-            queue = self._tasks.ready.get(ready) if ready is not None else None
-            return queue.rank(_rank(task)) if queue else 0
+            queue = self._tasks.ready.get(index.ready) if index.ready is not None else None
+            return queue.rank(_rank(task, index)) if queue else 0
 
     def due(self, now: float, limit: int) -> list[Task]:
         """Tasks whose transition_time has come, earliest first."""
@@ -423,6 +427,8 @@ class MemoryStore:
     def forget_executor(self, name: ExecutorName) -> bool:
         """Remove it; whether it was there."""
         with self._lock:
+            for key in [k for k in self._reliability if k[0] == name]:
+                del self._reliability[key]
             return self._executors.pop(name, None) is not None
 
     def touch(self, seen: Mapping[ExecutorName, float]) -> None:
@@ -432,6 +438,40 @@ class MemoryStore:
                 there = self._executors.get(name)
                 if there is not None and time > there.last_report:
                     self._executors[name] = msgspec.structs.replace(there, last_report=time)
+
+    # -- reliability and credit ----------------------------------------------------------
+
+    def reliability(self) -> list[Reliability]:
+        """What is known of executors, by name and task class."""
+        with self._lock:
+            return [record for _, record in sorted(self._reliability.items())]
+
+    def put_reliability(
+        self, records: Sequence[tuple[Reliability, Reliability | None]]
+    ) -> list[bool]:
+        """Store each record if what is stored equals what was expected."""
+        with self._lock:
+            return [self._put_reliability(*pair) for pair in records]
+
+    def _put_reliability(self, record: Reliability, expected: Reliability | None) -> bool:
+        key = (record.executor, record.task_class)
+        if self._reliability.get(key) != expected:
+            return False
+        self._reliability[key] = record
+        return True
+
+    def add_credit(self, earned: Credit) -> None:
+        """Add to what users and owners were granted."""
+        with self._lock:
+            self._credit = Credit(
+                users=_sums(self._credit.users, earned.users),
+                owners=_sums(self._credit.owners, earned.owners),
+            )
+
+    def credit(self) -> Credit:
+        """What users and owners were granted in all."""
+        with self._lock:
+            return self._credit
 
     # -- progress and live output --------------------------------------------------------
 
@@ -517,6 +557,10 @@ class MemoryStore:
     def close(self) -> None:
         """End all subscriptions; may be called twice. What is stored can still be read."""
         self._feeds.close()
+
+
+def _sums(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in sorted({*one, *other})}
 
 
 def _same(stored: Executor | None, expected: Executor | None) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from accord.core.errors import NotFound
 from accord.core.executor import Executor
@@ -20,6 +20,7 @@ from accord.core.ids import Digest, place
 from accord.core.judging import Judging
 from accord.core.replica import Content, Replica, Result, StepResult
 from accord.core.search import Page, Summary
+from accord.core.standing import Standing
 from accord.core.task import Program, Redundancy, Scalar, Spec, Step, Task, quorum_of
 from accord.core.view import reason_of, result_of
 from accord.ports.judicator import Judicator, Pong, TaskView
@@ -162,6 +163,33 @@ class PageOut(BaseModel):
     next: str | None
 
 
+class StandingOut(BaseModel):
+    """How an executor stands with one class of tasks: a label app, else a language, else any."""
+
+    task_class: str
+    consecutive_valid: int = Field(description="Since an invalid one, an error or a time-out.")
+    checked: int = Field(description="Results that others confirmed since it was last caught.")
+    caught: int = Field(description="How often a result of its own was found invalid.")
+    error_rate: float = Field(description="Of late; begins at 0.1.")
+    turnaround: float = Field(description="Mean seconds from sending to the report.")
+    quota: int = Field(description="Replicas that it may begin today.")
+    sent_today: int
+    failures: int = Field(description="Infrastructure failures in a row.")
+    quarantined_until: str | None
+    rests_until: str | None
+    trusted: bool = Field(description="A result of its own may stand alone, in adaptive tasks.")
+    reliable: bool = Field(description="Retries of a high priority go to it first.")
+    credit: float
+    note: str = Field(description="Why it gets no work of the class, or but one task.")
+
+
+class CreditOut(BaseModel):
+    """Credit in all, in seconds of a processor of benchmark 1."""
+
+    users: dict[str, float] = Field(description="What users had computed for them.")
+    owners: dict[str, float] = Field(description="What the executors of owners earned.")
+
+
 class ExecutorOut(BaseModel):
     """A machine that runs replicas."""
 
@@ -180,6 +208,9 @@ class ExecutorOut(BaseModel):
     isolation_why: str
     isolation_checks: dict[str, str]
     version: str
+    benchmark: float
+    credit: float
+    reliability: list[StandingOut]
     registered: str | None
     last_report: str | None
 
@@ -497,9 +528,19 @@ def executor_out(executor: Executor) -> ExecutorOut:
         isolation_why=info.isolation.why,
         isolation_checks=dict(info.isolation.checks),
         version=info.version,
+        benchmark=info.benchmark,
+        credit=executor.credit,
+        reliability=[_standing_out(standing) for standing in executor.standings],
         registered=iso(executor.registered),
         last_report=iso(executor.last_report),
     )
+
+
+def _standing_out(standing: Standing) -> StandingOut:
+    times = {
+        name: iso(getattr(standing, name) or None) for name in ("quarantined_until", "rests_until")
+    }
+    return StandingOut(**msgspec.structs.asdict(standing) | times)
 
 
 def judicator_out(pong: Pong) -> JudicatorOut:

@@ -18,6 +18,7 @@ from accord.delivery.http.access import caller
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import (
     API,
+    CreditOut,
     ExecutorOut,
     JudicatorOut,
     executor_out,
@@ -99,6 +100,14 @@ def steer(path: ExecutorPath, query: NoQuery) -> Response:  # noqa: ARG001  # re
     """Drain, quarantine or release an executor, or forget a lost one."""
     caller().need(Role.ADMIN)
     return answer(executor_out(gateway().judicator.steer(ExecutorName(path.name), path.verb)))
+
+
+@api.get("/credit", responses={200: CreditOut})
+def credit(query: NoQuery) -> Response:  # noqa: ARG001  # refuses parameters
+    """Say what users and owners were granted, as of a few seconds ago."""
+    caller().need(Role.READER)
+    found = gateway().judicator.credit()
+    return answer(CreditOut(users=found.users, owners=found.owners))
 
 
 @api.get("/judicators", responses={200: Judicators})

@@ -177,6 +177,37 @@ struct ExecutorInfo {
   12: required i32 slots
   13: required Isolation isolation
   14: optional string version
+  /** How fast one of its cores is; a typical one is 1. */
+  15: optional double benchmark
+}
+
+/** How an executor stands with one class of tasks. */
+struct Standing {
+  1: required string task_class
+  2: optional i64 consecutive_valid
+  3: optional i64 checked
+  4: optional i64 caught
+  5: optional double error_rate
+  /** Mean seconds from sending to the report. */
+  6: optional double turnaround
+  /** Replicas that it may begin today, on all slots. */
+  7: optional i64 quota
+  8: optional i64 sent_today
+  /** Infrastructure failures in a row. */
+  9: optional i64 failures
+  10: optional double quarantined_until
+  11: optional double rests_until
+  12: optional bool trusted
+  13: optional bool reliable
+  14: optional double credit
+  /** Why it gets no work of the class, or but one task. */
+  15: optional string note
+}
+
+/** What was granted, by name. */
+struct Credit {
+  1: required map<string, double> users
+  2: required map<string, double> owners
 }
 
 /** An executor as the judicators know it. */
@@ -187,8 +218,8 @@ struct Executor {
   4: optional double last_report
   /** Quarantined by a person: it stays so when it comes back. */
   5: optional bool held
-  6: optional map<string, double> reliability
-  7: optional double credit
+  // 6 and 7 were used once
+  8: optional list<Standing> standings
 }
 
 /** One call of an executor. A push has neither wait nor vacancy; a poll names all it holds. */
@@ -341,6 +372,8 @@ service Judicator {
   Orders report(1: Report report) throws (1: Fault fault)
 
   list<Executor> executors() throws (1: Fault fault)
+
+  Credit credit() throws (1: Fault fault)
 
   /** `verb`: drain, quarantine, release or forget. */
   Executor steer(1: string name, 2: string verb) throws (1: Fault fault)

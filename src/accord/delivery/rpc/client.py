@@ -4,7 +4,7 @@ What is sent again by itself where a connection fails under way, and why that is
 
 ========================================== =====================================================
 ping search counts get explain follow      they change nothing
-batch batches results executors judicators
+batch batches results executors judicators credit
 authenticate tokens read_blob blob_size
 add                                        where every task has a key, which is answered with
                                            the task that is there
@@ -37,6 +37,7 @@ from accord.core.errors import TooLarge, Unavailable
 from accord.core.executor import Executor
 from accord.core.ids import BatchId, Digest, ExecutorName, TaskId
 from accord.core.search import Page, Query
+from accord.core.standing import Credit
 from accord.core.status import Status
 from accord.core.task import NewTask, Task
 from accord.core.user import Token
@@ -189,6 +190,10 @@ class RemoteJudicator:
     def executors(self) -> list[Executor]:
         """See the port."""
         return self._read("executors")
+
+    def credit(self) -> Credit:
+        """See the port."""
+        return self._read("credit")
 
     def steer(self, name: ExecutorName, verb: str) -> Executor:
         """See the port."""

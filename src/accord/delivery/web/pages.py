@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from accord.core import certificate
 from accord.core.errors import AccordError, AlreadyDone, Invalid, Unauthenticated
-from accord.core.executor import ExecutorState
+from accord.core.executor import Executor, ExecutorState
 from accord.core.ids import ExecutorName
 from accord.core.limits import EXECUTE_DEFAULTS, MIB
 from accord.core.status import Status
@@ -294,8 +294,14 @@ def executors() -> Page:
     """The machines that run programs."""
     caller().need(Role.READER)
     judicator = gateway().judicator
-    found = [(executor_out(e), e.last_report, _STEERING[e.state]) for e in judicator.executors()]
+    found = [(executor_out(e), e.last_report, _verbs(e)) for e in judicator.executors()]
     return render_template("executors.html", executors=found, now=judicator.ping().now)
+
+
+def _verbs(executor: Executor) -> tuple[str, ...]:
+    verbs = _STEERING[executor.state]
+    kept = executor.state is ExecutorState.ONLINE and any(s.note for s in executor.standings)
+    return ("release", *verbs) if kept else verbs
 
 
 @blueprint.post("/executors/<name>/<verb>")
