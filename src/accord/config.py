@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from accord.core.audit import MOST_ASKED, AuditPolicy
 from accord.core.errors import Invalid
 from accord.core.executor import FASTEST, ISOLATION_LEVELS
 from accord.core.lifecycle import Policy
@@ -124,6 +125,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy = Policy()
     trust: TrustPolicy = TrustPolicy()
     """Which executors get work, and whose results stand alone."""
+    audits: AuditPolicy = AuditPolicy()
+    """How those are found who err together."""
 
 
 def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]) -> Settings:
@@ -159,6 +162,8 @@ def _check_trust(settings: Settings) -> None:
             raise Invalid(f"trust.{name} must be at least 1.", field="configuration")
     if not 0 <= trust.check_floor <= 1:
         raise Invalid("trust.check_floor must lie between 0 and 1.", field="configuration")
+    if not 0 <= settings.audits.sample <= MOST_ASKED:
+        raise Invalid(f"audits.sample must lie between 0 and {MOST_ASKED}.", field="configuration")
     if not 0 <= benchmark <= FASTEST:
         raise Invalid(
             f"executor.benchmark must lie between 0 and {FASTEST:g}.", field="configuration"

@@ -157,6 +157,7 @@ def run_judicator(settings: Settings, stop: threading.Event) -> None:
         settings=settings.judicator,
         policy=settings.policy,
         trust=settings.trust,
+        audits=settings.audits,
         caps=settings.caps,
         address=known.judicators()[0].address,
         handlers=assimilators(Path(settings.data) / "assimilated"),

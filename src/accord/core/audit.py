@@ -21,12 +21,16 @@ from accord.core.ids import ExecutorName, TaskId
 replace = msgspec.structs.replace
 
 
+MOST_ASKED = 100
+"""Executors that one round asks at most: their answers lie in one document."""
+
+
 class AuditPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What the administrator decides about audits."""
 
     sample: int = 100
-    """Executors asked in the first round. Of 20 who err together among 1,000, a hundred hold at
-    least one with probability 0.88; the next of them that is caught is the next chance."""
+    """Executors asked in one round; 0: there are no audits. Of 20 who err together among 1,000, a
+    hundred hold at least one with probability 0.88; the next that is caught is the next chance."""
     unsettled: float = 0.2
     """Where more than this share of many answers differ from the most frequent, the task itself
     is not deterministic, and nobody is to blame."""

@@ -429,6 +429,8 @@ class Kind(enum.StrEnum):
     TIMEOUT = "timeout"
     SENT = "sent"
     """A replica was sent to it."""
+    ACQUITTED = "acquitted"
+    """It was found invalid, and an audit says that it was right."""
     RELEASED = "released"
     """A person let it go on."""
     RENEWED = "renewed"
@@ -453,7 +455,7 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""
     """Whose executor it is."""
     count: int = 1
-    """How many replicas were sent."""
+    """How many replicas were sent; of one that is acquitted, what it had ``checked`` before."""
 
 
 def lessons(before: Task, after: Task) -> tuple[Lesson, ...]:
@@ -497,6 +499,7 @@ _LEARNT: Mapping[Kind, Callable[[Reliability, Lesson, TrustPolicy, float], Relia
     Kind.TIMEOUT: lambda record, lesson, policy, now: after_timeout(
         record, policy, now, delay_bound=lesson.turnaround
     ),
+    Kind.ACQUITTED: lambda record, lesson, _policy, _now: acquitted(record, lesson.count),
     Kind.RELEASED: lambda record, _lesson, _policy, _now: released(record),
     Kind.RENEWED: lambda record, _lesson, _policy, _now: Reliability(
         executor=record.executor, task_class=record.task_class

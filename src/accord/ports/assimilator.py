@@ -17,6 +17,9 @@ from accord.core.task import Task
 KEEP = "keep"
 """The handler of tasks that name none: the result stays where it is, and nobody is called."""
 
+AUDIT = "audit"
+"""The handler of audits, which is Accord's own: no other task may name it."""
+
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """The end of a task, as its handler is told."""

@@ -19,6 +19,7 @@ import msgspec
 from accord import __version__, logs
 from accord.config import JudicatorSettings
 from accord.core import ids as names
+from accord.core.audit import AuditPolicy
 from accord.core.batch import Batch, BatchPage, BatchQuery, BatchView, NewBatch
 from accord.core.errors import AlreadyDone, Invalid, NotDone, NotFound
 from accord.core.executor import Executor
@@ -35,7 +36,7 @@ from accord.core.status import Status
 from accord.core.task import NewTask, Task
 from accord.core.user import Token, User
 from accord.core.view import status_of
-from accord.ports.assimilator import Assimilator
+from accord.ports.assimilator import AUDIT, Assimilator
 from accord.ports.blobs import Blobs
 from accord.ports.clock import Clock, Ids
 from accord.ports.judicator import News, Orders, Pong, Report, TaskView
@@ -45,6 +46,7 @@ from accord.ports.signer import Signer
 from accord.ports.store import Feed, Notice, Store
 from accord.services.adding import Adding, again
 from accord.services.admission import finite
+from accord.services.audits import Audits
 from accord.services.batches import Batches
 from accord.services.certifying import Certifying
 from accord.services.changes import Changes
@@ -102,6 +104,7 @@ class Judicator:
         settings: JudicatorSettings | None = None,
         policy: Policy | None = None,
         trust: TrustPolicy | None = None,
+        audits: AuditPolicy | None = None,
         caps: Limits = CAPS,
         address: str = "",
         handlers: Mapping[str, Assimilator] | None = None,
@@ -125,6 +128,16 @@ class Judicator:
         )
         self._changes = Changes(
             store, blobs, policy, self._reputation.learn, self._roster.benchmarks
+        )
+        self._audits = Audits(
+            store,
+            self._changes,
+            self._roster,
+            self._reputation,
+            ids,
+            policy,
+            audits or AuditPolicy(),
+            settings.weakest_isolation,
         )
         self._sessions = Sessions(store, self._roster, settings.lease, self._reputation.renew)
         self._polls = Polls(clock)
@@ -184,7 +197,7 @@ class Judicator:
         """What the leader does about batches: many at once must not keep the others waiting."""
         self.slow_duties = Duties(
             [
-                Assimilate(store, blobs, self._changes, handlers),
+                Assimilate(store, blobs, self._changes, {**handlers, AUDIT: self._audits}),
                 Finish(store, blobs, self._adding, settings.finish_bytes),
                 Recount(store),
                 Purge(store, policy),
@@ -231,6 +244,7 @@ class Judicator:
         return [
             Presence(self._roster, self._sessions, self._polls),
             self._reputation,  # after the roster is as the store has it
+            self._audits,
             ForgetUploads(self._uploads),
             self._drop_output,
         ]

@@ -15,11 +15,14 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from accord import logs
 from accord.core import reliability
 from accord.core.executor import Executor
-from accord.core.ids import ExecutorName, UserName
+from accord.core.ids import ExecutorName, TaskId, UserName
 from accord.core.reliability import (
     ANY,
     CLASSES,
@@ -32,6 +35,7 @@ from accord.core.reliability import (
 )
 from accord.core.standing import Credit, Standing, standing
 from accord.core.task import Task
+from accord.ports.assimilator import AUDIT
 from accord.ports.store import Store
 from accord.services.roster import Roster
 
@@ -47,6 +51,15 @@ _Learnt = tuple[Lesson, float]
 """A lesson and when it was learnt."""
 
 _log = logs.get("judicator")
+
+
+class Caught(msgspec.Struct, frozen=True, kw_only=True):
+    """A proven executor's result of an adaptive task was found invalid."""
+
+    task: TaskId
+    executor: ExecutorName
+    checked: int
+    """What it had passed before; given back if it was right after all."""
 
 
 class _Known:
@@ -105,6 +118,7 @@ class Reputation:
         self._classes: dict[ExecutorName, set[str]] = {}
         self._told_at = -math.inf
         self._earned = _Earned()
+        self._caught: list[Caught] = []
 
     # -- learning ------------------------------------------------------------------------
 
@@ -121,6 +135,8 @@ class Reputation:
             for lesson in found:
                 known = self._known.get((lesson.executor, class_))
                 known = known or self._of(lesson.executor, class_)
+                if lesson.kind is Kind.INVALID and not self._counts(known, lesson, after):
+                    continue
                 known.lessons.append((lesson, now))
                 if lesson.credit:
                     self._earned.add(after.user, lesson)
@@ -130,6 +146,25 @@ class Reputation:
                 self._told_at = now
         if tell:
             self._kick()
+
+    def caught(self) -> list[Caught]:
+        """Who was caught since the last call, to be audited."""
+        with self._lock:
+            found, self._caught = self._caught, []
+            return found
+
+    def failed(self, executor: ExecutorName, class_: str) -> None:
+        """An audit has found that a result of its own was wrong."""
+        self._tell(executor, class_, Kind.INVALID, adaptive=True)
+
+    def acquit(self, executor: ExecutorName, class_: str, checked: int) -> None:
+        """An audit has found that it was right when it was caught: it has passed as much again."""
+        self._tell(executor, class_, Kind.ACQUITTED, count=checked)
+
+    def _tell(self, executor: ExecutorName, class_: str, kind: Kind, **about: Any) -> None:
+        lesson, now = Lesson(executor=executor, kind=kind, number=0, **about), self._store.now()
+        with self._lock:
+            self._of(executor, class_).lessons.append((lesson, now))
 
     def sent(self, executor: ExecutorName, class_: str, count: int, now: float) -> None:
         """So many replicas of that class were sent to it."""
@@ -177,6 +212,18 @@ class Reputation:
         return tuple(standing(r, self.policy, executor.info.slots, now) for r in records)
 
     # -- under the lock ------------------------------------------------------------------
+
+    def _counts(self, known: _Known, lesson: Lesson, task: Task) -> bool:
+        """Whether an invalid result is held against its executor by itself. What the results of an
+        audit say, the whole of them says. Of who was proven an audit is to be opened.
+        """
+        if task.spec.assimilate.handler == AUDIT:
+            return False
+        record = self._folded(known)
+        if lesson.adaptive and reliability.proven(record, self.policy):
+            found = Caught(task=task.id, executor=lesson.executor, checked=record.checked)
+            self._caught.append(found)
+        return True
 
     def _of(self, executor: ExecutorName, class_: str) -> _Known:
         known = self._known.get((executor, class_))

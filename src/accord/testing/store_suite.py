@@ -18,7 +18,16 @@ from accord.core.executor import Executor, ExecutorState
 from accord.core.ids import Digest, ExecutorName, SessionId, TaskId, TokenId, UserName
 from accord.core.index import index_of
 from accord.core.reliability import Average, Reliability
-from accord.core.replica import Content, Phase, Replica, Result, StepResult, Verdict
+from accord.core.replica import (
+    Content,
+    Outcome,
+    Phase,
+    Replica,
+    ReplicaState,
+    Result,
+    StepResult,
+    Verdict,
+)
 from accord.core.search import TOTAL_CEILING, Page, Query
 from accord.core.standing import Credit
 from accord.core.status import Status

@@ -10,6 +10,7 @@ from accord.adapters.memory.registry import MemoryRegistry
 from accord.adapters.memory.store import MemoryStore
 from accord.adapters.signing import StoreSigner
 from accord.config import JudicatorSettings
+from accord.core.audit import AuditPolicy
 from accord.core.executor import Executor
 from accord.core.ids import ExecutorName
 from accord.core.policy import Policy
@@ -33,6 +34,7 @@ class World:
         self.ids = FakeIds()
         self.policy = Policy()
         self.trust = TrustPolicy()
+        self.audits = AuditPolicy()
         self.handlers: dict[str, Assimilator] = {}
         self._spool = spool
         self._settings = JudicatorSettings(**settings)
@@ -52,6 +54,7 @@ class World:
             settings=JudicatorSettings(**fields | settings),
             policy=self.policy,
             trust=self.trust,
+            audits=self.audits,
             handlers=self.handlers,
         )
         return self.judicator
