@@ -412,7 +412,7 @@ class Simulation:
 
     def quorum(self, job: Job, name: ExecutorName) -> int:
         """The quorum that the next replica calls for if that executor gets it."""
-        if job.audit is not None or not lifecycle.stands_alone(job.task):
+        if job.audit is not None or not holding.stands_alone(job.task):
             return self.scheme.quorum
         return self.scheme.needed(self.records[name], self.chance.random())
 
@@ -470,10 +470,10 @@ class Simulation:
 
     def hold(self, job: Job, name: ExecutorName) -> None:
         """Before a result that stands alone is reported: hold it, or doubt it."""
-        if job.audit is not None or not lifecycle.stands_alone(job.task):
+        if job.audit is not None or not holding.stands_alone(job.task):
             return
         if not self.scheme.stands(self.records[name]):
-            job.task = lifecycle.raised(job.task)
+            job.task = holding.raised(job.task)
         elif self.scheme.trust.hold:
             self.hold_back(job, name)
 

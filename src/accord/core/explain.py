@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from accord.core import holding
 from accord.core.assignment import (
     RequirementClass,
     avoids,
@@ -40,7 +41,7 @@ from accord.core.replica import (
 from accord.core.retry import FAULTS, faults
 from accord.core.status import Reason, Status
 from accord.core.task import Stage, Task, quorum_of
-from accord.core.view import reason_of, shown_replica, status_of
+from accord.core.view import done, reason_of, shown_replica, status_of
 
 NAMED = 3
 """Executors that are named at most, where there may be many."""
@@ -63,8 +64,21 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 def explain(task: Task, around: Surroundings) -> str:
     """The explanation; plain text, for a person."""
     status = status_of(task, around.phases)
-    text = _TEXTS[status](task, around)
+    held = _held(task, around)
+    text = held or _TEXTS[status](task, around)
     return text + _dispute(task) + _assimilating(task) + _membership(task)
+
+
+def _held(task: Task, around: Surroundings) -> str:
+    """Of a result that stands alone and is not final yet."""
+    waits = [r.not_before - around.now for r in task.replicas if r.not_before > around.now]
+    if done(task) or not waits or not holding.is_held(task):
+        return ""
+    made = next(str(r.executor) for r in task.replicas if r.outcome is Outcome.SUCCESS)
+    return (
+        f"Its result stands alone, as {made} is trusted, and is held for another"
+        f" {span(min(waits))}: if {made} is caught erring until then, others are to confirm it."
+    )
 
 
 def _assimilating(task: Task) -> str:

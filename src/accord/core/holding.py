@@ -6,19 +6,34 @@ doubted, and the others are sent at once. Where nobody does either (all judicato
 others are sent when the hold ends: whoever dies leaves a task that is checked, not one that is
 believed.
 
-Each function returns the task as it is to be before an event: ``lifecycle.decide`` with that
-event (the report, else a Tick) does the rest.
+Each function returns the task as it is to be before the stages of ``lifecycle`` look at it.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from accord.core.lifecycle import raised, stands_alone
 from accord.core.replica import Replica, ReplicaState
-from accord.core.task import Task
+from accord.core.task import Task, quorum_of
 
 replace = msgspec.structs.replace
+
+
+def raised(task: Task) -> Task:
+    """S3: a task that was to be run once is one of its policy's whole quorum."""
+    if not stands_alone(task):
+        return task
+    return replace(
+        task,
+        quorum=None,
+        target_replicas=max(task.target_replicas, task.spec.redundancy.target_replicas),
+    )
+
+
+def stands_alone(task: Task) -> bool:
+    """Whether it is to be run once though its policy speaks of more (S3)."""
+    policy = task.spec.redundancy
+    return policy.adaptive and quorum_of(task) < policy.min_quorum and task.canonical is None
 
 
 def held(task: Task, until: float) -> Task:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from accord.core import judging, retention, transition, validation
+from accord.core import holding, judging, retention, transition, validation
 from accord.core.assignment import may_judge, misfit, occupied, platform_of, repeats
 from accord.core.assimilation import assimilated, deferred
 from accord.core.errors import InvalidTransition
@@ -30,7 +30,7 @@ from accord.core.replica import (
     Result,
     Validity,
 )
-from accord.core.task import ErrorMask, NewTask, Redundancy, Scalar, Task, quorum_of
+from accord.core.task import ErrorMask, NewTask, Redundancy, Scalar, Task
 from accord.core.view import done
 
 
@@ -61,6 +61,8 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     executor: ExecutorName
     session: SessionId
     end: Result | Failure
+    hold: float = 0.0
+    """Seconds for which a result that stands alone is held before it is final (``holding``)."""
 
 
 class Killed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -139,6 +141,10 @@ class JudgingReturned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     session: SessionId
 
 
+class Vouched(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The hold of a result is over, and its executor was not caught meanwhile (``holding``)."""
+
+
 class Doubted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A result may not stand alone any more, its executor having lost its trust (rule S3)."""
 
@@ -178,6 +184,7 @@ Event = (
     | JudgingClaimed
     | Judged
     | JudgingReturned
+    | Vouched
     | Doubted
     | Replaced
     | Disputed
@@ -370,24 +377,7 @@ def _committed(task: Task, event: Claimed, now: float) -> Task:
     homogeneous = task.spec.redundancy.homogeneous
     if homogeneous != "none" and not task.hr_class:
         task = replace(task, hr_class=platform_of(event.os, event.cpu, homogeneous))
-    return task if event.trusted else raised(task)
-
-
-def raised(task: Task) -> Task:
-    """S3: a task that was to be run once is one of its policy's whole quorum."""
-    if not stands_alone(task):
-        return task
-    return replace(
-        task,
-        quorum=None,
-        target_replicas=max(task.target_replicas, task.spec.redundancy.target_replicas),
-    )
-
-
-def stands_alone(task: Task) -> bool:
-    """Whether it is to be run once though its policy speaks of more (S3)."""
-    policy = task.spec.redundancy
-    return policy.adaptive and quorum_of(task) < policy.min_quorum and task.canonical is None
+    return task if event.trusted else holding.raised(task)
 
 
 def _reported(task: Task, event: Reported, now: float, _policy: Policy) -> Task | str:
@@ -400,6 +390,8 @@ def _reported(task: Task, event: Reported, now: float, _policy: Policy) -> Task 
         return replica
     if replica.state is ReplicaState.OVER and (task.error_mask or task.canonical is not None):
         return "too late: the task no longer wants a result"
+    if event.hold and isinstance(event.end, Result):
+        task = holding.held(task, now + event.hold)
     over = _over(replica, now, received_time=now)
     if isinstance(event.end, Result) and repeats(task, replica):
         message = f"{event.executor} has given a result of this task already."
@@ -568,10 +560,14 @@ def _judging_of(task: Task, event: Judged | JudgingReturned) -> Judging | str:
     return run
 
 
+def _vouched(task: Task, _event: Vouched, _now: float, _policy: Policy) -> Task | str:
+    return holding.vouched(task) if holding.is_held(task) else "no result of it is held"
+
+
 def _doubted(task: Task, _event: Doubted, _now: float, _policy: Policy) -> Task | str:
     if done(task):
         return "already done"
-    return raised(task)
+    return holding.raised(task)
 
 
 def _replaced(task: Task, event: Replaced, _now: float, _policy: Policy) -> Task | str:
@@ -611,6 +607,7 @@ _HANDLERS: dict[type, Callable[[Task, Any, float, Policy], Task | str]] = {
     JudgingClaimed: _judging_claimed,
     Judged: _judged,
     JudgingReturned: _judging_returned,
+    Vouched: _vouched,
     Doubted: _doubted,
     Replaced: _replaced,
     Disputed: _disputed,
@@ -855,6 +852,7 @@ __all__ = [
     "StopRun",
     "Tick",
     "Unsendable",
+    "Vouched",
     "WorkReady",
     "decide",
     "submitted",

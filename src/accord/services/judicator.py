@@ -166,7 +166,13 @@ class Judicator:
                 settings.weakest_isolation,
                 ids.jitter,
             ),
-            Results(store, self._changes, self._watchers, self._drop_output.note),
+            Results(
+                store,
+                self._changes,
+                self._watchers,
+                self._drop_output.note,
+                self._reputation.policy.hold,
+            ),
         )
         member = Member(name=settings.name, address=address)
         self.duties = Duties(
@@ -220,7 +226,7 @@ class Judicator:
         lease = Lease(lease=settings.lease, reconnect=settings.reconnect)
         gap = max(settings.lease / 2, 3 * settings.sweep)
         return [
-            Transition(self._store, self._changes, Uptime(gap), settings.lease),
+            Transition(self._store, self._changes, self._reputation, Uptime(gap), settings.lease),
             Expire(
                 self._store,
                 self._changes,

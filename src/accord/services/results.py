@@ -34,7 +34,10 @@ class Results:
         changes: Changes,
         watchers: Watchers,
         ended: Callable[[TaskId, int, float], None],
+        hold: float,
     ) -> None:
+        self._hold = hold
+        """Seconds for which results that stand alone are held."""
         self._ended = ended
         """Told of each replica whose live output is no longer needed, with the time."""
         self._store = store
@@ -54,7 +57,7 @@ class Results:
     def _ends(self, executor: ExecutorName, complete: Sequence[Finished]) -> tuple[Key, ...]:
         events: dict[TaskId, list[Event]] = {}
         for finished in complete:
-            events.setdefault(finished.task, []).append(_event(executor, finished))
+            events.setdefault(finished.task, []).append(_event(executor, finished, self._hold))
         if not events:
             return ()
         changed = self._changes.many(events)
@@ -109,12 +112,13 @@ def _key(chunk: Chunk) -> Key:
     return chunk.task, chunk.number
 
 
-def _event(executor: ExecutorName, finished: Finished) -> Event:
+def _event(executor: ExecutorName, finished: Finished, hold: float) -> Event:
     number, session = finished.number, finished.session
     if is_judging(number):
         return _judging_event(executor, finished)
     if finished.end is not None:
-        return Reported(number=number, executor=executor, session=session, end=finished.end)
+        end = finished.end
+        return Reported(number=number, executor=executor, session=session, end=end, hold=hold)
     if finished.killed:
         return Killed(number=number, executor=executor, session=session, started=finished.started)
     if not finished.started:

@@ -80,7 +80,9 @@ class World:
     def know(self, name: str, class_: str = "any", **facts: Any) -> None:
         """Let the store know that of an executor, and this judicator what the store knows."""
         record = Reliability(executor=ExecutorName(name), task_class=class_, **facts)
-        assert self.store.put_reliability([(record, None)]) == [True]
+        known = {(r.executor, r.task_class): r for r in self.store.reliability()}
+        former = known.get((record.executor, class_))
+        assert self.store.put_reliability([(record, former)]) == [True]
         self.judicator.housekeeping.step()
 
     def pass_time(self, seconds: float, *alive: Machine) -> None:

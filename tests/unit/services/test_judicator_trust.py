@@ -14,7 +14,7 @@ from accord.core.errors import Invalid
 from accord.core.languages import fill
 from accord.core.lifecycle import submitted
 from accord.core.reliability import Average, Reliability
-from accord.core.replica import ErrorClass, Failure, Validity, content
+from accord.core.replica import ErrorClass, Failure, Outcome, Validity, content
 from accord.core.standing import Credit
 from accord.core.status import Status
 from accord.core.task import Redundancy, Task
@@ -217,6 +217,44 @@ def test_the_result_of_who_is_trusted_stands_alone(world: World) -> None:
     machine.finish(*machine.take())
     assert world.status(task) is Status.SUCCESS
     assert len(world.judicator.get(task.id).task.replicas) == 1
+
+
+def held_world(world: World) -> tuple[Machine, Machine, Task]:
+    """A result of a trusted executor that is held for ten minutes."""
+    world.trust = msgspec.structs.replace(world.trust, hold=600.0)
+    world.new_judicator()
+    machine, other = world.machine(), world.machine("e2")
+    world.know("e1", checked=50)
+    task = put(world, ADAPTIVE)
+    machine.finish(*machine.take())
+    assert not world.status(task).done
+    assert "stands alone, as e1 is trusted, and is held for another 10 min" in (
+        world.judicator.explain(task.id)
+    )
+    assert given(other) == []
+    return machine, other, task
+
+
+def test_a_result_that_is_held_stands_alone_after_a_while(world: World) -> None:
+    machine, other, task = held_world(world)
+    world.pass_time(599, machine, other)
+    assert not world.status(task).done
+    world.pass_time(2, machine, other)
+    assert world.status(task) is Status.SUCCESS
+    assert [r.outcome for r in world.judicator.get(task.id).task.replicas] == [
+        Outcome.SUCCESS,
+        Outcome.DIDNT_NEED,
+    ]
+
+
+def test_and_is_confirmed_by_others_if_its_executor_was_caught_meanwhile(world: World) -> None:
+    machine, other, task = held_world(world)
+    world.know("e1", checked=0, caught=1)
+    world.pass_time(601, machine, other)
+    assert not world.status(task).done
+    other.finish(*other.take())
+    assert world.status(task) is Status.SUCCESS
+    assert [r.validity for r in world.judicator.get(task.id).task.replicas] == [Validity.VALID] * 2
 
 
 def test_a_task_that_is_drawn_for_a_check_is_run_twice(world: World) -> None:
