@@ -87,6 +87,59 @@ def test_a_program_that_never_prints_the_same_has_no_result_but_shows_each(clien
     assert "agree" in client.explain(task.id)
 
 
+LARGE_SUM = """
+import os
+print(("1.5 " * 5000) + repr(1 + int(os.environ["ACCORD_REPLICA"]) * 1e-12))
+"""
+
+
+def test_outputs_that_are_too_large_to_be_read_outside_are_compared_in_a_box(client):
+    close = {"type": "numbers", "rel": 1e-9}
+    task = client.run(LARGE_SUM, language="python", redundancy={**TOGETHER, "comparator": close})
+    assert (task.status, task.agreeing, len(digests(task))) == ("success", 2, 2)
+    assert task.raw["judging"]["state"] == "over"
+    assert task.raw["judging"]["executor"] == task.replicas[0].executor
+    differing = {**TOGETHER, "comparator": {"type": "numbers"}, "max_success_replicas": 2}
+    task = client.run(LARGE_SUM, language="python", redundancy=differing)
+    assert (task.status, task.reason) == ("failed", "no_consensus")
+
+
+JUDGE = """
+import json, pathlib, sys
+groups = {}
+for number in sys.argv[2:]:
+    folder = pathlib.Path("results") / number
+    kept = (folder / "outputs" / "out" / "made.txt").read_text()
+    said = (folder / "stdout").read_text()
+    groups.setdefault((said.split()[0], kept), []).append(int(number))
+print(json.dumps({"groups": [*groups.values()]}))
+"""
+KEEPS = """
+import os, pathlib
+pathlib.Path("out").mkdir()
+pathlib.Path("out/made.txt").write_text("kept")
+print("alike", os.environ["ACCORD_REPLICA"])
+"""
+
+
+def judged_by(source, **more):
+    program = {"type": "program", "language": "python", "source": source, **more}
+    return {**TOGETHER, "comparator": program}
+
+
+def test_a_program_of_ones_own_tells_which_results_agree(client):
+    policy = judged_by(JUDGE, execute={"args": ["first"]})
+    task = client.run(KEEPS, language="python", outputs=["out/*"], redundancy=policy)
+    assert (task.status, task.agreeing, len(digests(task))) == ("success", 2, 2)
+
+
+def test_a_judging_program_that_fails_is_tried_again_and_then_done_without(client):
+    policy = {**judged_by("raise SystemExit(1)"), "max_success_replicas": 2}
+    task = client.run(NUMBER, language="python", redundancy=policy, timeout=60)
+    assert (task.status, task.reason) == ("failed", "no_consensus")
+    assert "ended with runtime_error" in task.raw["judging"]["message"]
+
+
 def test_a_batch_and_its_finishing_task_run_twice(client):
     task = {"execute": {"command": "echo {n}"}, "redundancy": TOGETHER}
     batch = client.create_batch(
