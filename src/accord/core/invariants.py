@@ -195,8 +195,13 @@ def _end(task: Task) -> tuple[object, ...]:
 
 
 def _may_go(replica: Replica) -> bool:
-    """Only one that was handed back gives way to another, now or later."""
-    return replica.state is ReplicaState.IN_PROGRESS or replica.outcome is Outcome.DIDNT_NEED
+    """Only one that was handed back gives way to another, now or later; or that was lost, and
+    brings late what is not needed.
+    """
+    late = replica.outcome in _LATE and replica.received_time is None
+    return late or (
+        replica.state is ReplicaState.IN_PROGRESS or replica.outcome is Outcome.DIDNT_NEED
+    )
 
 
 def _may_follow(replica: Replica, later: Replica) -> bool:

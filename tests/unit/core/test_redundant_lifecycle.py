@@ -30,6 +30,7 @@ from accord.core.task import NEVER, Numbers, Task, quorum_of
 from accord.core.view import status_of
 from tests.builders import (
     NOW,
+    a_coded_replica,
     a_failure,
     a_new_task,
     a_result,
@@ -241,3 +242,13 @@ def test_a_result_that_an_audit_disputes_says_so_and_stays() -> None:
     assert (task.disputed_by, task.canonical) == ("a1", 0)
     assert after(task, Disputed(by=TaskId("a2"))).disputed_by == "a1"
     assert "no result" in decide(two("P U"), Disputed(by=TaskId("a1")), NOW, POLICY).refused
+
+
+def test_a_second_result_may_arrive_when_another_replica_has_just_fallen_silent() -> None:
+    """The late one of replica 0 repeats what e0 said in 1, and gives way to what follows 2."""
+    lost = a_coded_replica(0, "X", executor="e0", received_time=None)
+    said = a_coded_replica(1, "S=a", executor="e0")
+    silent = a_coded_replica(2, "P", executor="e2", report_deadline=NOW - 1)
+    task = a_task_of("", replicas=(lost, said, silent), transition_time=NOW, max_total_replicas=9)
+    late = Reported(number=0, executor=ExecutorName("e0"), session=S1, end=a_result(b"a"))
+    assert spelled_all(after(task, late)) == "S N I"
