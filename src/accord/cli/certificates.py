@@ -162,6 +162,7 @@ def _facts(statement: Statement) -> list[tuple[str, str]]:
         ("executors", ", ".join(executors)),
         ("compared by", spelled(statement.comparator) if statement.agreed > 1 else ""),
         ("judged by", statement.judged_by or ""),
+        ("disputed by", f"audit {statement.disputed_by}" if statement.disputed_by else ""),
         ("added", _moment(statement.added)),
         ("decided", _moment(statement.decided)),
         ("issued", _moment(statement.issued)),

@@ -92,6 +92,8 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     runs: tuple[Run, ...]
     judged_by: ExecutorName | None
     """Who compared the results, where a judging run did."""
+    disputed_by: TaskId | None
+    """The audit that found since that most others give another result."""
     added: float
     decided: float | None
     issued: float
@@ -137,6 +139,7 @@ def statement_of(task: Task, key: bytes, issued: float) -> Statement:
         agreed=len(_agreeing(task)),
         runs=tuple(_run(r, r.sent_time) for r in task.replicas if r.sent_time is not None),
         judged_by=judging.executor if judging and judging.answer else None,
+        disputed_by=task.disputed_by,
         added=task.add_time,
         decided=task.done_time,
         issued=issued,

@@ -24,7 +24,7 @@ from accord.core.certificate import (
 )
 from accord.core.cluster_key import fingerprint, from_pem, to_pem
 from accord.core.errors import Invalid, NoResult, NotDone
-from accord.core.ids import ExecutorName, SessionId
+from accord.core.ids import ExecutorName, SessionId, TaskId
 from accord.core.judging import Judgement, Judging, JudgingState
 from accord.core.lifecycle import Judged, JudgingClaimed, Reported, Tick
 from accord.core.policy import Policy
@@ -138,6 +138,12 @@ def test_who_judged_is_stated_and_a_program_by_its_digest():
 def test_nobody_judged_where_a_judging_run_gave_no_answer():
     out = Judging(state=JudgingState.IN_PROGRESS, executor=ExecutorName("e9"))
     assert stated(a_task_of("SV=a SV=a", canonical=0, judging=out)).judged_by is None
+
+
+def test_a_result_that_an_audit_disputes_is_certified_with_the_dispute():
+    task = a_task_of("SV=a SV=a", canonical=0, disputed_by=TaskId("01ARZ3NDEKTSV4RRFFQ69G5FAV"))
+    assert stated(task).disputed_by == "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+    assert stated(a_task_of("SV=a SV=a", canonical=0)).disputed_by is None
 
 
 def test_only_runs_to_a_verdict_agree():

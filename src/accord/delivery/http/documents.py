@@ -105,6 +105,7 @@ class TaskOut(BaseModel):
     quorum: int
     target_replicas: int
     hr_class: str
+    disputed_by: str | None
     need_validate: bool
     judging: JudgingOut | None
     replicas: list[ReplicaOut]
@@ -306,6 +307,7 @@ def task_out(view: TaskView, judicator: Judicator) -> TaskOut:
         quorum=quorum_of(task),
         target_replicas=task.target_replicas,
         hr_class=task.hr_class,
+        disputed_by=task.disputed_by,
         need_validate=task.need_validate,
         judging=_judging_out(task.judging),
         replicas=[_replica_out(r, view) for r in task.replicas],
