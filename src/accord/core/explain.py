@@ -413,7 +413,8 @@ _REASONS: Mapping[Reason, tuple[str, str]] = {
     ),
     Reason.NO_CONSENSUS: (
         "Failed: of {results} no {majority} agree.",
-        "Make the program's output the same on every run, then submit it again.",
+        "Make the program's output the same on every run, or choose a comparator that allows for what"
+        " differs, then submit it again.",
     ),
     Reason.UNSENDABLE: (
         "Failed: for {unsendable} no executor could take it.",
