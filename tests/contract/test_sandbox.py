@@ -15,8 +15,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from accord.adapters.sandbox import bwrap, cgroup, launch
+from accord.adapters.sandbox import cgroup, launch
 from accord.adapters.sandbox.bwrap import BwrapSandbox
+from accord.adapters.sandbox.cell import gone
 from accord.adapters.sandbox.diagnose import diagnose
 from accord.adapters.sandbox.polling import descendants
 from accord.adapters.system import SystemClock
@@ -283,7 +284,7 @@ def test_boxes_die_with_the_sandbox_which_is_closed_once_however_often():
         made.close()
         file.write(b"x")
         file.flush()
-    assert bwrap._event(box._box.pidfd, 10.0)
+    assert gone(box._box.pidfd, 10.0)
     box.close()
 
 
@@ -356,7 +357,7 @@ def test_a_killed_executor_leaves_no_process_and_no_group():
     finally:
         executor.kill()
         executor.communicate()
-    assert all(bwrap._event(fd, 10.0) for fd in pidfds)
+    assert all(gone(fd, 10.0) for fd in pidfds)
     for fd in pidfds:
         os.close(fd)
     made = make()  # whose start looks for what was left
