@@ -185,6 +185,7 @@ class Pool:
             return
         with self._changed:
             self._spares[kind.slot] = _Kept(cell, kind, "", self._clock.monotonic())
+            self._changed.notify_all()
 
 
 def _end(cell: Cell) -> None:

@@ -23,7 +23,10 @@ _LOOK = 128
 _MODES = (0o755, 0o1777, 0o1777)
 _SET_FLAGS = 0x4008_6602
 """FS_IOC_SETFLAGS: attributes as of chattr, the same on x86-64 and aarch64."""
-_TABLES = ("/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg", "/proc/self/net/dev")
+_TABLES = (
+    *("/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg"),
+    *("/proc/self/net/dev", "/proc/self/net/unix"),
+)
 _MOST_TABLE = 4096
 
 
@@ -53,11 +56,12 @@ class Wiper:
         if os.listdir(self._queues):  # noqa: PTH208 - pathlib is slow to import
             raise Dirty("a message queue is left")
         if self._read() != self._new:
-            raise Dirty("something of System V is left, or the network was used")
+            raise Dirty("something of System V or a socket is left, or the network was used")
 
     def _read(self) -> list[bytes]:
-        """What there is of System V, and the packets that went over the loopback: connections
-        outlive their processes, and their ports stay taken for a minute.
+        """What there is of System V; the packets that went over the loopback, since connections
+        outlive their processes, and their ports stay taken for a minute; local sockets, since those
+        that are under way in each other are only found by the kernel's collector of garbage.
         """
         return [os.pread(table, _MOST_TABLE, 0) for table in self._tables]
 
