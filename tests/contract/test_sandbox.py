@@ -39,14 +39,19 @@ def make(**changes):
     return BwrapSandbox(settings, SystemClock(), FIRST_UID)
 
 
-@pytest.fixture(scope="module", params=["v2", "v1", "poll"])
+@pytest.fixture(scope="module", params=["v2", "v1", "poll", "without a compiler"])
 def sandbox(request):
+    kind = request.param if request.param in ("v2", "v1", "poll") else "auto"
     try:
-        made = make(cgroup=request.param)
+        with pytest.MonkeyPatch.context() as patch:
+            if kind == "auto":
+                patch.setattr(launch, "starter", lambda: None)
+            made = make(cgroup=kind)
     except SandboxError as error:
         if request.param == "poll":
             raise
         pytest.skip(error.message)
+    assert (made._launcher._starter is None) == (kind == "auto" or shutil.which("cc") is None)
     yield made
     made.close()
 

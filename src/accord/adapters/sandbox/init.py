@@ -9,7 +9,8 @@ Verbs in, answers out (see wire.py): ``write path mode``, ``data``…, ``end`` �
 ``unpack into bytes entries depth`` with the archive's descriptor → the same; ``run`` with its three
 descriptors → ``ready`` with a pidfd of the program, then ``go`` if it was asked to wait for one,
 then ``done``; ``list most`` → ``file``…, ``end``; ``open path`` → ``ok size`` with a descriptor, or
-``bad``; ``wipe`` → ``clean``, or ``dirty why``.
+``bad``; ``wipe`` → ``clean``, or ``dirty why``. ``starter``, where there is one, is the descriptor of
+what becomes a program without a fork of this process (see starter.py).
 """
 
 from __future__ import annotations
@@ -30,9 +31,13 @@ _PR_SET_DUMPABLE = 4
 _PR_GET_DUMPABLE = 3
 _BUSY_TRIES = 50
 _PIDFD_OPEN = 434
+_FOLDER_AT = 100
+"""The number that the starter finds the work directory under: none of ours is so high."""
+_CHANGED = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT)
+"""Signals that Python or we treat otherwise than programs expect."""
 
 
-def serve(fd: int, work: bytes) -> None:
+def serve(fd: int, work: bytes, starter: int) -> None:
     """Answer the executor until it is gone."""
     libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # the process itself
     _hide(libc)
@@ -41,7 +46,7 @@ def serve(fd: int, work: bytes) -> None:
     wire = Wire(_socket.socket(fileno=fd))
     roots = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (work, b"/tmp", b"/dev/shm")]
     folder = Folder(roots[0])
-    runner = _Runner(wire, libc, folder, Folder(roots[1]))
+    runner = _Runner(wire, libc, folder, Folder(roots[1]), starter)
     wiper = Wiper(roots)
     wire.send(b"hello", b"1", fds=roots)
     verbs = {b"write": _write, b"unpack": _unpack, b"list": _list, b"open": _open}
@@ -172,17 +177,16 @@ class _Request:
 
 
 class _Runner:
-    def __init__(self, wire: Wire, libc: int, folder: Folder, tmp: Folder) -> None:
+    def __init__(self, wire: Wire, libc: int, folder: Folder, tmp: Folder, starter: int) -> None:
         self._wire = wire
+        self._starter = starter
         self._folder = folder
         self._tmp = tmp
         self._syscall = _ctypes.dlsym(libc, "syscall")
 
     def run(self, frame: Frame) -> None:
         request = _Request(frame, self._folder)
-        pid = os.fork()
-        if pid == 0:
-            _child(self._wire, request)
+        pid = self._started(request)
         frame.close()
         pidfd = _ctypes.call_function(
             self._syscall, (_PIDFD_OPEN, pid, 0)
@@ -196,6 +200,38 @@ class _Runner:
         largest = _largest((self._folder, self._tmp)) if status else 0
         numbers = [status, int(used.cpu * 1e6), used.rss, largest]
         self._wire.send(b"done", *[b"%d" % number for number in numbers])
+
+    def _started(self, request: _Request) -> int:
+        pid = -1
+        if self._starter >= 0 and not request.waits:
+            pid = _spawned(self._starter, request)
+        if pid < 0:
+            pid = os.fork()
+            if pid == 0:
+                _child(self._wire, request)
+        return pid
+
+
+def _spawned(starter: int, request: _Request) -> int:
+    """Start the program by the starter: without a copy of this process, which costs more than
+    all else. -1 where it cannot be, of arguments that are too long say, of which a child can tell.
+    """
+    fds = list(request.fds)
+    actions: list[tuple[int, ...] | tuple[int, int, bytes, int, int]] = []
+    if len(fds) == 2:
+        actions.append((os.POSIX_SPAWN_OPEN, 0, b"/dev/null", os.O_RDONLY, 0))
+    first = 3 - len(fds)
+    actions += [(os.POSIX_SPAWN_DUP2, fd, first + index) for index, fd in enumerate(fds)]
+    actions.append((os.POSIX_SPAWN_DUP2, request.folder.fd, _FOLDER_AT))
+    limits = b"".join(b"%d:%d:%d," % item for item in request.rlimits)
+    argv = [b"starter", b"%d" % _FOLDER_AT, limits, *request.argv]
+    path = b"/proc/self/fd/%d" % starter
+    try:
+        return os.posix_spawn(
+            path, argv, request.env, file_actions=actions, setsigmask=[], setsigdef=_CHANGED
+        )
+    except OSError:
+        return -1
 
 
 def _wipe(wire: Wire, wiper: Wiper) -> None:
@@ -279,7 +315,7 @@ def _take_fds(request: _Request) -> None:
 
 def _as_a_fresh_process() -> None:
     os.umask(0o022)
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT):
+    for number in _CHANGED:
         _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
 
@@ -298,9 +334,9 @@ def _exec(request: _Request) -> int:
     return 127 if failure.errno == errno.ENOENT else 126
 
 
-def main(fd: int, work: bytes) -> None:
+def main(fd: int, work: bytes, starter: bytes) -> None:
     """Serve, and end in silence when the executor is gone."""
     try:
-        serve(fd, work)
+        serve(fd, work, int(starter))
     except Broken:
         os._exit(0)
