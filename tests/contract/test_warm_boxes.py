@@ -5,6 +5,7 @@ second. Each thing that a program tries to leave is first seen to be found where
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
 from pathlib import Path
@@ -12,10 +13,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from accord.adapters.sandbox import polling, starter
 from accord.adapters.sandbox.bwrap import BwrapSandbox
 from accord.adapters.sandbox.cell import gone
+from accord.adapters.sandbox.meter import Total
 from accord.adapters.system import SystemClock
 from accord.core.errors import SandboxError
+from accord.core.limits import MIB
 from accord.ports.sandbox import Command, Mount
 from accord.testing.sandbox_suite import (
     DISK,
@@ -413,3 +417,96 @@ def test_the_end_ends_every_box():
         os.close(fd)
     assert sum(1 for _ in Path("/proc/self/fd").iterdir()) < before
     assert not made._pool._worker.is_alive()
+
+
+def test_a_spare_that_cannot_be_made_is_no_fault_of_the_task(own, monkeypatch):
+    own.open(0, DISK, user=USER).close()
+    spare_of(own)
+    started, failed = own._launcher.start, threading.Event()
+
+    def fail(uid, disk, mounts):
+        if threading.current_thread().name == "boxes":
+            failed.set()
+            raise OSError(24, "Too many open files")
+        return started(uid, disk, mounts)
+
+    monkeypatch.setattr(own._launcher, "start", fail)
+    own.open(0, DISK, user="bob").close()
+    assert failed.wait(10.0)
+    box = own.open(0, DISK, user="eve")
+    assert execute(box, "echo", "runs").out == b"runs\n"
+    box.close()
+    assert own._pool._worker.is_alive()
+
+
+# -- how a program is started ----------------------------------------------------------------
+
+
+def test_a_program_waits_where_it_must_first_be_attached(own, monkeypatch):
+    attached = []
+
+    def attach(meter, pid):
+        status = Path(f"/proc/{pid}/status").read_text()
+        attached.append(f"PPid:\t{meter._init}\n" in status)
+
+    made = make("poll")
+    monkeypatch.setattr(polling._TreeAccount, "attaches", True)
+    monkeypatch.setattr(polling._TreeMeter, "attach", attach)
+    try:
+        for _ in range(2):
+            with opened(Reused(made)) as box:
+                assert execute(box, "echo", "runs").out == b"runs\n"
+    finally:
+        made.close()
+    assert attached[-2:] == [True, True]
+    assert len(attached) == 3  # the self-test's is the first
+
+
+@pytest.mark.parametrize("compiler", [None, "/bin/false", "/no/such/cc"])
+def test_without_a_compiler_of_use_there_is_no_starter(compiler, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: compiler)
+    assert starter.starter() is None
+
+
+def test_nobody_can_change_the_starter():
+    fd = starter.starter()
+    if fd is None:
+        pytest.skip("there is no compiler here")
+    with pytest.raises(PermissionError):
+        os.write(fd, b"x")
+    with pytest.raises(PermissionError):
+        os.ftruncate(fd, 0)
+    os.close(fd)
+
+
+def test_the_program_has_nothing_of_the_inits(sandbox):
+    program = """
+import os
+print(len(os.listdir("/proc/self/fd")))
+print(os.getsid(0) == os.getpid(), os.getppid())
+"""
+    with opened(Reused(sandbox)) as box:
+        out = execute(box, "python3", "-c", program).out.decode().splitlines()
+        lists = execute(box, "grep", "Sig[IB]", "/proc/self/status").out
+    assert out == ["4", "True 1"]
+    assert lists == b"SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
+
+
+def test_arguments_that_are_too_long_are_told(sandbox):
+    with opened(Reused(sandbox)) as box:
+        ran = execute(box, "echo", "x" * (1 << 18))
+        assert ran.ran.exit_code == 126
+        assert b"Argument list too long" in ran.err
+        assert execute(box, "echo", "usable").out == b"usable\n"
+
+
+def test_an_init_that_is_killed_for_memory_is_a_memory_limit(own, monkeypatch):
+    """The kernel chooses whom it kills, and may choose the smallest of a group."""
+    total = Total(cpu=0.1, peak_memory=MIB, processes=1, out_of_memory=True, refused_forks=False)
+    box = own.open(0, DISK, user=USER)
+    meter = type(box._cell.account.meter(LIMITS))
+    monkeypatch.setattr(meter, "finish", lambda _: total)
+    command = Command(argv=("bash", "-c", "echo; sleep 60"), env={"PATH": PATH}, limits=LIMITS)
+    ran = box.run(command, lambda _: box._cell.kill(), lambda _: None, threading.Event())
+    assert (ran.limit, ran.signal, ran.killed) == ("memory", 9, False)
+    box.close()

@@ -46,6 +46,14 @@ class _Group:
     def write(self, name: str, value: str) -> None:
         (self.path / name).write_text(value)
 
+    def reset(self, name: str) -> None:
+        """Set a counter to zero, as often as commands begin."""
+        fd = self._open.get(f"{name} for writing")
+        if fd is None:
+            fd = os.open(self.path / name, os.O_WRONLY | os.O_CLOEXEC)
+            self._open[f"{name} for writing"] = fd
+        os.pwrite(fd, b"0", 0)
+
     def write_if_there(self, name: str, value: str) -> None:
         """Write a file that kernels without swap, or of another age, do not have."""
         if (self.path / name).exists():
@@ -177,7 +185,7 @@ class _V1Account:
             if self._most != limits.processes:
                 self._pids.write("pids.max", str(limits.processes + _INIT))
                 self._most = limits.processes
-            self._memory.write("memory.max_usage_in_bytes", "0")
+            self._memory.reset("memory.max_usage_in_bytes")
         except OSError as error:
             raise SandboxError(f"Cannot set up a control group: {error.strerror}.") from error
         return _V1Meter(self._groups)

@@ -177,10 +177,10 @@ class Pool:
                 return
         try:
             cell = self._make(kind)
-        except SandboxError as error:  # the next task will meet it, and tell
+        except (SandboxError, OSError) as error:  # the next task will meet it, and tell
             _log.warning(
                 "A spare box could not be made",
-                extra={"action": "spare_failed", "slot": kind.slot, "why": error.message},
+                extra={"action": "spare_failed", "slot": kind.slot, "why": str(error)},
             )
             return
         with self._changed:
