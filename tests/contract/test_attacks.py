@@ -19,7 +19,16 @@ from accord.config import SandboxSettings
 from accord.core.errors import Invalid, SandboxError
 from accord.core.limits import MIB
 from accord.ports.sandbox import Command
-from accord.testing.sandbox_suite import LIMITS, PATH, bash, contents, execute, opened, python
+from accord.testing.sandbox_suite import (
+    LIMITS,
+    PATH,
+    Reused,
+    bash,
+    contents,
+    execute,
+    opened,
+    python,
+)
 from tests.contract import ordinary
 
 pytestmark = [pytest.mark.box, pytest.mark.timeout(300)]
@@ -38,8 +47,12 @@ def sandbox(request):
     made.close()
 
 
-@pytest.fixture
-def box(sandbox):
+@pytest.fixture(params=["fresh", "reused"])
+def box(sandbox, request):
+    if request.param == "reused":
+        sandbox = Reused(sandbox)
+        with opened(sandbox) as before:
+            bash(before, "echo x > x")
     with opened(sandbox) as box:
         yield box
 
@@ -66,7 +79,7 @@ def nothing_filtered(machine, *, uncounted_memory=True):
 
 
 def not_hidden(module):
-    return shipping_source(module).replace("    _hide()\n", "")
+    return shipping_source(module).replace("    _hide(libc)\n", "")
 
 
 def shared_memory_of_the_host(disk):

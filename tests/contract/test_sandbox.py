@@ -15,8 +15,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from accord.adapters.sandbox import bwrap, cgroup, launch
+from accord.adapters.sandbox import cgroup, launch
 from accord.adapters.sandbox.bwrap import BwrapSandbox
+from accord.adapters.sandbox.cell import gone
 from accord.adapters.sandbox.diagnose import diagnose
 from accord.adapters.sandbox.polling import descendants
 from accord.adapters.system import SystemClock
@@ -38,14 +39,19 @@ def make(**changes):
     return BwrapSandbox(settings, SystemClock(), FIRST_UID)
 
 
-@pytest.fixture(scope="module", params=["v2", "v1", "poll"])
+@pytest.fixture(scope="module", params=["v2", "v1", "poll", "without a compiler"])
 def sandbox(request):
+    kind = request.param if request.param in ("v2", "v1", "poll") else "auto"
     try:
-        made = make(cgroup=request.param)
+        with pytest.MonkeyPatch.context() as patch:
+            if kind == "auto":
+                patch.setattr(launch, "starter", lambda: None)
+            made = make(cgroup=kind)
     except SandboxError as error:
         if request.param == "poll":
             raise
         pytest.skip(error.message)
+    assert (made._launcher._starter is None) == (kind == "auto" or shutil.which("cc") is None)
     yield made
     made.close()
 
@@ -283,7 +289,7 @@ def test_boxes_die_with_the_sandbox_which_is_closed_once_however_often():
         made.close()
         file.write(b"x")
         file.flush()
-    assert bwrap._event(box._box.pidfd, 10.0)
+    assert gone(box._box.pidfd, 10.0)
     box.close()
 
 
@@ -356,7 +362,7 @@ def test_a_killed_executor_leaves_no_process_and_no_group():
     finally:
         executor.kill()
         executor.communicate()
-    assert all(bwrap._event(fd, 10.0) for fd in pidfds)
+    assert all(gone(fd, 10.0) for fd in pidfds)
     for fd in pidfds:
         os.close(fd)
     made = make()  # whose start looks for what was left

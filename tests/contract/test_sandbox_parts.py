@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from accord.adapters.sandbox import archive, cgroup, paths, seccomp, wire
 from accord.adapters.sandbox.bwrap import BwrapBox, BwrapSandbox, choose_accounting
+from accord.adapters.sandbox.cell import Cell
 from accord.adapters.sandbox.globs import matcher
 from accord.adapters.sandbox.launch import Started
 from accord.adapters.sandbox.polling import Polling
@@ -280,7 +281,7 @@ def test_version_2_is_set_up_and_read(version2):
     groups = cgroup.V2(SystemClock(), version2)
     assert (version2 / "cgroup.subtree_control").read_text() == "+memory +pids"
     assert (version2 / "accord-main" / "cgroup.procs").read_text() in ("12", "34")
-    meter = groups.meter("0-0", Limits(memory=MIB, disk=2 * MIB, processes=5), 1)
+    meter = groups.account("0", 1).meter(Limits(memory=MIB, disk=2 * MIB, processes=5))
     (made,) = version2.glob("accord-*-0-0")
     wanted = {"memory.max": str(67 * MIB), "memory.oom.group": "1", "pids.max": "5"}
     assert {name: (made / name).read_text() for name in wanted} == wanted
@@ -348,8 +349,9 @@ class Liar:
             stderr=os.open("/dev/null", os.O_RDONLY),
             roots=tuple(os.open("/tmp", os.O_RDONLY) for _ in range(3)),
         )
+        self.cell = Cell(started, "0", Polling("a test"))
         settings, clock = SandboxSettings(), SystemClock()
-        self.box = BwrapBox(started, "0-0", settings, Polling("a test"), clock)
+        self.box = BwrapBox(self.cell, lambda: False, settings, clock, counted=False)
 
     def answers(self, *frames, fds=()):
         """Say that, whatever is asked."""
@@ -433,7 +435,7 @@ def test_only_regular_files_of_the_size_that_was_told_are_taken(liar):
 )
 def test_numbers_that_make_no_sense_are_an_error(numbers, liar):
     command = Command(argv=("true",), env={}, limits=Limits())
-    thread = liar.answers((b"ready",), (b"done", *numbers))
+    thread = liar.answers((b"ready",), (b"done", *numbers), fds=[liar.cell.box.pidfd])
     with pytest.raises(SandboxError):
         liar.box.run(command, lambda _: None, lambda _: None, threading.Event())
     thread.join()
@@ -441,7 +443,8 @@ def test_numbers_that_make_no_sense_are_an_error(numbers, liar):
 
 def test_processor_time_that_cannot_be_is_bounded(liar):
     command = Command(argv=("true",), env={}, limits=Limits())
-    thread = liar.answers((b"ready",), (b"done", b"0", b"999999999999999", b"0", b"0"))
+    done = (b"done", b"0", b"999999999999999", b"0", b"0")
+    thread = liar.answers((b"ready",), done, fds=[liar.cell.box.pidfd])
     ran = liar.box.run(command, lambda _: None, lambda _: None, threading.Event())
     thread.join()
     assert ran.cpu_time <= (ran.wall_time + 1) * (os.cpu_count() or 1)

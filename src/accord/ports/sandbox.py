@@ -99,8 +99,9 @@ class Box(Protocol):
         """Kill everything in the box; from any thread, at any time, as often as liked."""
 
     def close(self) -> None:
-        """Kill everything, and return once the box is seen to be empty and its remains are gone.
-        May be called twice. Raises SandboxError where it could not be emptied.
+        """Kill everything, and return once the box is seen to be empty and its remains are gone
+        (save its own init, where the box is kept). May be called twice. Raises SandboxError where
+        it could not be emptied.
         """
 
 
@@ -110,9 +111,10 @@ class Sandbox(Protocol):
     def isolation(self) -> Isolation:
         """The level reached on this machine, with the self-test's findings; cached."""
 
-    def open(self, slot: int, disk: int, mounts: Sequence[Mount] = ()) -> Box:
-        """A fresh box for a task on a slot (0 to slots-1; one box of a slot at a time), with
-        ``disk`` bytes of work directory. Raises SandboxError.
+    def open(self, slot: int, disk: int, mounts: Sequence[Mount] = (), user: str = "") -> Box:
+        """A box as new for a task on a slot (0 to slots-1; one box of a slot at a time), with
+        ``disk`` bytes of work directory. A box that was wiped may come back for the same user, never
+        for another; ``user`` empty: never at all. Raises SandboxError.
         """
 
     def close(self) -> None:

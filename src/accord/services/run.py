@@ -125,7 +125,8 @@ class Run:
         steps = [s for s in (self._spec.compile, self._spec.execute) if s]
         disk = max(step.limits.disk for step in steps)
         self._check_room(disk)
-        box = self._tools.sandbox.open(self._slot, disk, self._toolchain.mounts)
+        sandbox, mounts = self._tools.sandbox, self._toolchain.mounts
+        box = sandbox.open(self._slot, disk, mounts, user=self._task.user)
         self._tools.holdings.attach(self._job, box)
         return box
 

@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import msgspec
 
 from accord.core.errors import AccordError, Invalid, SandboxError
+from accord.core.executor import Isolation
 from accord.core.limits import MIB, Limits
-from accord.ports.sandbox import Box, Command, Kept, Ran, Sandbox
+from accord.ports.sandbox import Box, Command, Kept, Mount, Ran, Sandbox
 from accord.testing.archives import Unseekable, entry, hostile_archives, zipped
 
 Promise = Callable[[Sandbox], None]
@@ -45,6 +46,26 @@ def promise(check: Promise) -> Promise:
     """Put a check among the promises, under its name in words."""
     PROMISES[check.__name__.replace("_", " ")] = check
     return check
+
+
+class Reused:
+    """A sandbox of which every box is opened for one and the same user, so that boxes come back."""
+
+    def __init__(self, sandbox: Sandbox, user: str = "suite") -> None:
+        self._sandbox = sandbox
+        self._user = user
+
+    def isolation(self) -> Isolation:
+        """That of the sandbox."""
+        return self._sandbox.isolation()
+
+    def open(self, slot: int, disk: int, mounts: Sequence[Mount] = (), user: str = "") -> Box:
+        """A box of the one user."""
+        return self._sandbox.open(slot, disk, mounts, user=user or self._user)
+
+    def close(self) -> None:
+        """Close the sandbox."""
+        self._sandbox.close()
 
 
 @contextlib.contextmanager

@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import select
 import signal
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from accord.adapters.sandbox import cgroup, wire
 from accord.adapters.sandbox.archive import write_all
+from accord.adapters.sandbox.cell import Cell
 from accord.adapters.sandbox.globs import Matcher, matcher
-from accord.adapters.sandbox.launch import Launcher, Spawner, Started, find_bwrap
+from accord.adapters.sandbox.launch import Launcher, Spawner, find_bwrap
 from accord.adapters.sandbox.layout import Features
 from accord.adapters.sandbox.meter import Accounting
 from accord.adapters.sandbox.polling import Polling
+from accord.adapters.sandbox.pool import Kind, Pool, kind_of
 from accord.adapters.sandbox.run import Gone, Run
 from accord.adapters.sandbox.selftest import SelfTest
 from accord.adapters.sandbox.wire import Broken, Frame
@@ -29,8 +31,6 @@ from accord.ports.sandbox import Box, Command, Kept, Mount, Ran, Sink
 
 _ANSWER_TIMEOUT = 120.0
 """Seconds for the init to write, unpack or list: it moves a few hundred megabytes at most."""
-_EMPTY_TIMEOUT = 30.0
-"""Seconds for a killed box to be seen empty."""
 _TEST_DISK = 16 << 20
 _DEEPEST_ARCHIVE = 32
 _MOST_LISTED = 100_000
@@ -60,6 +60,7 @@ class BwrapSandbox:
             self._spawner,
             uncounted_memory=self._accounting.counts_all_memory,
         )
+        self._pool = Pool(self._made, clock)
         self._lock = threading.Lock()
         self._isolation: Isolation | None = None
 
@@ -88,22 +89,30 @@ class BwrapSandbox:
         return Isolation(level=self._accounting.level, why="; ".join(notes), checks=checks)
 
     def _attacked(self) -> dict[str, str]:
-        box = self._open(0, _TEST_DISK, ())
+        box = self._open(0, _TEST_DISK, (), "")
         try:
             return SelfTest(self._spawner, self._launcher.interpreter, self._uid(0)).run(box)
         finally:
             box.close()
 
-    def open(self, slot: int, disk: int, mounts: Sequence[Mount] = ()) -> Box:
+    def open(self, slot: int, disk: int, mounts: Sequence[Mount] = (), user: str = "") -> Box:
         """See ports.sandbox.Sandbox."""
         self.isolation()
-        return self._open(slot, disk, mounts)
+        return self._open(slot, disk, mounts, user)
 
-    def _open(self, slot: int, disk: int, mounts: Sequence[Mount]) -> Box:
-        uid = self._uid(slot)
-        started = self._launcher.start(uid, disk, (*self._settings.mounts, *mounts))
-        name = f"{slot}-{next(self._names)}"
-        return BwrapBox(started, name, self._settings, self._accounting, self._clock)
+    def _open(self, slot: int, disk: int, mounts: Sequence[Mount], user: str) -> BwrapBox:
+        kind = kind_of(slot, disk, (*self._settings.mounts, *mounts))
+        cell = self._pool.take(kind, user)
+        keep = partial(self._pool.keep, cell, kind, user)
+        return BwrapBox(cell, keep, self._settings, self._clock, counted=self._counted)
+
+    @property
+    def _counted(self) -> bool:
+        return self._accounting.counts_all_memory
+
+    def _made(self, kind: Kind) -> Cell:
+        started = self._launcher.start(self._uid(kind.slot), kind.disk, kind.mounts)
+        return Cell(started, f"{kind.slot}-{next(self._names)}", self._accounting)
 
     def _uid(self, slot: int) -> int:
         return self._first_uid + slot if os.geteuid() == 0 else os.geteuid()
@@ -111,30 +120,36 @@ class BwrapSandbox:
     def close(self) -> None:
         """See ports.sandbox.Sandbox."""
         with self._lock:
+            self._pool.close()
             self._spawner.close()
             self._launcher.close()
             self._accounting.close()
 
 
 class BwrapBox:
-    """See ports.sandbox.Box."""
+    """See ports.sandbox.Box. A task's hold on a cell: ``keep`` takes the cell back, where it can
+    be made as new.
+    """
 
     def __init__(
         self,
-        started: Started,
-        name: str,
+        cell: Cell,
+        keep: Callable[[], bool],
         settings: SandboxSettings,
-        accounting: Accounting,
         clock: Clock,
+        *,
+        counted: bool,
     ) -> None:
-        self._box = started
-        self._name = name
+        self._cell = cell
+        self._box = cell.box
+        self._keep = keep
         self._settings = settings
-        self._accounting = accounting
         self._clock = clock
-        self._commands = itertools.count()
+        self._counted = counted
         self._lock = threading.Lock()
         self._killed = False
+        self._left = False
+        """Whether the cell is no longer ours to kill."""
         self._closed = False
 
     # -- files in ------------------------------------------------------------------------
@@ -185,11 +200,16 @@ class BwrapBox:
         """See ports.sandbox.Box."""
         _check_command(command)
         self._usable()
-        name = f"{self._name}-{next(self._commands)}"
-        meter = self._accounting.meter(name, command.limits, self._box.pid)
+        account = self._cell.account
+        meter = account.meter(command.limits)
         began = self._clock.monotonic()
         run = Run(
-            self._box, meter, self._clock, command, counted=self._accounting.counts_all_memory
+            self._box,
+            meter,
+            self._clock,
+            command,
+            counted=self._counted,
+            attaches=account.attaches,
         )
         try:
             return run(stdout, stderr, stop)
@@ -197,14 +217,15 @@ class BwrapBox:
             killed = self._killed
             self._end()
             total = meter.finish()
-            if not killed:
+            if not killed and not total.out_of_memory:
                 raise SandboxError("The init of the box has ended while it ran.") from error
             return Ran(
                 signal=signal.SIGKILL,
                 wall_time=self._clock.monotonic() - began,
                 cpu_time=total.cpu or 0.0,
                 peak_memory=total.peak_memory,
-                killed=True,
+                limit=None if killed else "memory",  # the kernel chose the init among the others
+                killed=killed,
             )
         except BaseException:
             self._end()
@@ -265,31 +286,28 @@ class BwrapBox:
     def kill(self) -> None:
         """See ports.sandbox.Box."""
         with self._lock:
-            if not self._closed:
+            if not self._left:
                 self._killed = True
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(self._box.pidfd, signal.SIGKILL)
+                self._cell.kill()
 
     def close(self) -> None:
         """See ports.sandbox.Box."""
-        self._end()
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            self._box.wire.socket.close()
-            for fd in (self._box.pidfd, self._box.bwrap, self._box.stderr, *self._box.roots):
-                os.close(fd)
-
-    def _end(self) -> None:
-        """Kill everything, and see that it is gone. The kernel lets the init of a pid namespace
-        die last, and bubblewrap waits for the init.
-        """
-        self.kill()
         if self._closed:
             return
-        if not all(_event(fd, _EMPTY_TIMEOUT) for fd in (self._box.pidfd, self._box.bwrap)):
-            raise SandboxError("The box could not be emptied: a process in it does not end.")
+        with self._lock:
+            self._left = not self._killed
+        if self._left and self._keep():
+            self._closed = True
+            return
+        self._cell.destroy()
+        with self._lock:
+            self._left = self._closed = True
+            self._cell.end()
+
+    def _end(self) -> None:
+        """Kill everything, and see that it is gone."""
+        self.kill()
+        self._cell.destroy()
 
     @contextlib.contextmanager
     def _talking(self) -> Iterator[None]:
@@ -379,9 +397,3 @@ def _chunks(fd: int, size: int) -> Iterator[bytes]:
             return
         at += len(chunk)
         yield chunk
-
-
-def _event(fd: int, timeout: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(timeout * 1000))

@@ -1,18 +1,21 @@
 """Control groups: memory, processes and CPU time of a whole process tree, counted by the kernel.
 
-Each command gets fresh ones, so that peaks are its own, and its first process is inside before
-the program's first instruction. The hard memory limit leaves room for the files of the box, which
-are memory too; what the program may have beside them is judged by samples.
+In version 2 each command gets a fresh one, so that peaks are its own, and its first process is inside
+before the program's first instruction. In version 1, where the kernel may take 20 ms to move a
+process, the init of a box lives in the box's groups, which its programs inherit: what it uses is
+taken off, and counters are read by difference. The hard memory limit leaves room for the files of
+the box, which are memory too; what the program may have beside them is judged by samples.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from accord.adapters.sandbox.meter import Meter, Sample, Total
+from accord.adapters.sandbox.meter import Account, Meter, Sample, Total
 from accord.core.errors import SandboxError
 from accord.core.limits import MIB, Limits
 from accord.ports.clock import Clock
@@ -20,6 +23,9 @@ from accord.ports.clock import Clock
 PREFIX = "accord-"
 _SLACK = 64 * MIB
 """How far files of the box may be over the disk limit before a sample sees it."""
+_UNLIMITED = 1 << 62
+_INIT = 1
+"""The init itself, which version 1 counts as well."""
 _REMOVE_TRIES = 100
 _REMOVE_PAUSE = 0.005
 _V1 = ("memory", "pids", "cpuacct")
@@ -39,6 +45,14 @@ class _Group:
 
     def write(self, name: str, value: str) -> None:
         (self.path / name).write_text(value)
+
+    def reset(self, name: str) -> None:
+        """Set a counter to zero, as often as commands begin."""
+        fd = self._open.get(f"{name} for writing")
+        if fd is None:
+            fd = os.open(self.path / name, os.O_WRONLY | os.O_CLOEXEC)
+            self._open[f"{name} for writing"] = fd
+        os.pwrite(fd, b"0", 0)
 
     def write_if_there(self, name: str, value: str) -> None:
         """Write a file that kernels without swap, or of another age, do not have."""
@@ -130,7 +144,7 @@ class Cgroups:
         # It stays until the next start, which looks for such.
 
     def close(self) -> None:
-        """Nothing is kept between commands."""
+        """Accounts remove their own."""
 
 
 class V1(Cgroups):
@@ -143,56 +157,114 @@ class V1(Cgroups):
         bases = [_v1_base(controller, mounts, own) for controller in _V1]
         super().__init__(clock, bases, owner_name())
 
-    def meter(self, name: str, limits: Limits, init: int) -> Meter:  # noqa: ARG002 - of the port
+    def account(self, name: str, init: int) -> Account:
         """See meter.Accounting."""
-        return _V1Meter(self, self.groups(name), limits)
+        return _V1Account(self, self.groups(name), init)
+
+
+class _V1Account:
+    attaches = False
+
+    def __init__(self, home: Cgroups, groups: list[_Group], init: int) -> None:
+        self._home = home
+        self._groups = groups
+        self._memory, self._pids, _ = groups
+        self._hard = _UNLIMITED
+        self._most = _UNLIMITED
+        try:
+            self._memory.write_if_there("memory.swappiness", "0")
+            _attach(groups, init)
+        except (OSError, SandboxError) as error:
+            home.remove(groups)
+            why = error.message if isinstance(error, SandboxError) else error.strerror
+            raise SandboxError(f"Cannot set up a control group: {why}.") from error
+
+    def meter(self, limits: Limits) -> Meter:
+        try:
+            self._limit_memory(limits.memory + limits.disk + _SLACK)
+            if self._most != limits.processes:
+                self._pids.write("pids.max", str(limits.processes + _INIT))
+                self._most = limits.processes
+            self._memory.reset("memory.max_usage_in_bytes")
+        except OSError as error:
+            raise SandboxError(f"Cannot set up a control group: {error.strerror}.") from error
+        return _V1Meter(self._groups)
+
+    def _limit_memory(self, hard: int) -> None:
+        if hard == self._hard:
+            return
+        writes = [self._memory.write, self._memory.write_if_there]
+        names = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
+        steps = list(zip(writes, names, strict=True))
+        for write, name in steps if hard < self._hard else reversed(steps):
+            write(name, str(hard))  # the one without swap is never to be above the one with
+        self._hard = hard
+
+    def close(self) -> None:
+        groups, self._groups = self._groups, []
+        self._home.remove(groups)
 
 
 class _V1Meter:
-    def __init__(self, home: Cgroups, groups: list[_Group], limits: Limits) -> None:
-        self._home = home
-        self._groups = groups
+    """Of a command in groups that were used before, and in which the init is too."""
+
+    def __init__(self, groups: list[_Group]) -> None:
         self._memory, self._pids, self._cpu = groups
         self._peak = 0
-        hard = str(limits.memory + limits.disk + _SLACK)
-        try:
-            self._memory.write("memory.limit_in_bytes", hard)
-            self._memory.write_if_there("memory.memsw.limit_in_bytes", hard)
-            self._memory.write_if_there("memory.swappiness", "0")
-            self._pids.write("pids.max", str(limits.processes))
-        except OSError as error:
-            home.remove(groups)
-            raise SandboxError(f"Cannot set up a control group: {error.strerror}.") from error
+        self._most = _INIT
+        self._cpu_before = self._cpu.number("cpuacct.usage")
+        self._held_before = self._held()[0]
+        self._kills_before = self._kills()
+        self._refused_before = self._refused()
+        self._most_before = self._pids.number("pids.peak")
 
     def attach(self, pid: int) -> None:
-        _attach(self._groups, pid)
+        """Where the init is, there are its children."""
 
     def sample(self, files: int, shared: int) -> Sample:  # noqa: ARG002 - shmem has it
-        stat = dict(line.split(" ") for line in self._memory.read("memory.stat").splitlines())
-        memory = _charged(int(stat["rss"]), int(stat.get("shmem", 0)), files)
+        anonymous, shmem = self._held()
+        memory = _charged(max(0, anonymous - self._held_before), shmem, files)
         self._peak = max(self._peak, memory)
+        count = self._pids.number("pids.current")
+        self._most = max(self._most, count)
         return Sample(
-            cpu=self._cpu.number("cpuacct.usage") / 1e9,
+            cpu=self._used(),
             memory=memory,
-            processes=self._pids.number("pids.current"),
-            out_of_memory=self._killed(),
+            processes=count - _INIT,
+            out_of_memory=self._kills() > self._kills_before,
         )
-
-    def _killed(self) -> bool:
-        return self._memory.field("memory.oom_control", "oom_kill") > 0
 
     def finish(self) -> Total:
         left = self._memory.number("memory.usage_in_bytes")
         most = self._memory.number("memory.max_usage_in_bytes")
-        total = Total(
-            cpu=self._cpu.number("cpuacct.usage") / 1e9,
+        return Total(
+            cpu=self._used(),
             peak_memory=max(self._peak, most - left),
-            processes=self._pids.number("pids.peak"),
-            out_of_memory=self._killed(),
-            refused_forks=self._pids.field("pids.events", "max") > 0,
+            processes=max(1, self._processes() - _INIT),
+            out_of_memory=self._kills() > self._kills_before,
+            refused_forks=self._refused() > self._refused_before,
         )
-        self._home.remove(self._groups)
-        return total
+
+    def _used(self) -> float:
+        return (self._cpu.number("cpuacct.usage") - self._cpu_before) / 1e9
+
+    def _held(self) -> tuple[int, int]:
+        """Bytes of anonymous memory, and of files in memory."""
+        stat = dict(line.split(" ") for line in self._memory.read("memory.stat").splitlines())
+        return int(stat["rss"]), int(stat.get("shmem", 0))
+
+    def _kills(self) -> int:
+        return self._memory.field("memory.oom_control", "oom_kill")
+
+    def _refused(self) -> int:
+        return self._pids.field("pids.events", "max")
+
+    def _processes(self) -> int:
+        """The kernel's peak is of the group's whole life: where it has not grown, an earlier
+        command had as many, and what was sampled must do.
+        """
+        most = self._pids.number("pids.peak")
+        return most if most > self._most_before else self._most
 
 
 class V2(Cgroups):
@@ -204,9 +276,25 @@ class V2(Cgroups):
         base = _v2_base(base)
         super().__init__(clock, [base], owner_name())
 
-    def meter(self, name: str, limits: Limits, init: int) -> Meter:  # noqa: ARG002 - of the port
+    def account(self, name: str, init: int) -> Account:  # noqa: ARG002 - of the port
         """See meter.Accounting."""
-        return _V2Meter(self, self.groups(name), limits)
+        return _V2Account(self, name)
+
+
+class _V2Account:
+    attaches = True
+
+    def __init__(self, home: Cgroups, name: str) -> None:
+        self._home = home
+        self._name = name
+        self._commands = itertools.count()
+
+    def meter(self, limits: Limits) -> Meter:
+        groups = self._home.groups(f"{self._name}-{next(self._commands)}")
+        return _V2Meter(self._home, groups, limits)
+
+    def close(self) -> None:
+        """Each command's group went with its meter."""
 
 
 class _V2Meter:

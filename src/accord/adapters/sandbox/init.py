@@ -7,8 +7,10 @@ else there), cannot trace, read or stop this process, and nothing that it starte
 
 Verbs in, answers out (see wire.py): ``write path mode``, ``data``…, ``end`` → ``ok | bad | fail``;
 ``unpack into bytes entries depth`` with the archive's descriptor → the same; ``run`` with its three
-descriptors → ``ready`` from the child, then ``go``, then ``done``; ``list most`` → ``file``…,
-``end``; ``open path`` → ``ok size`` with a descriptor, or ``bad``.
+descriptors → ``ready`` with a pidfd of the program, then ``go`` if it was asked to wait for one,
+then ``done``; ``list most`` → ``file``…, ``end``; ``open path`` → ``ok size`` with a descriptor, or
+``bad``; ``wipe`` → ``clean``, or ``dirty why``. ``starter``, where there is one, is the descriptor of
+what becomes a program without a fork of this process (see starter.py).
 """
 
 from __future__ import annotations
@@ -22,40 +24,58 @@ import resource
 
 from accord.adapters.sandbox.archive import BadArchive, Caps, unpack
 from accord.adapters.sandbox.paths import BadPath, Folder, parts_of
+from accord.adapters.sandbox.wipe import Dirty, Wiper
 from accord.adapters.sandbox.wire import Broken, Frame, Wire
 
 _PR_SET_DUMPABLE = 4
 _PR_GET_DUMPABLE = 3
 _BUSY_TRIES = 50
+_PIDFD_OPEN = 434
+_FOLDER_AT = 100
+"""The number that the starter finds the work directory under: none of ours is so high."""
+_CHANGED = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT)
+"""Signals that Python or we treat otherwise than programs expect."""
 
 
-def serve(fd: int, work: bytes) -> None:
+def serve(fd: int, work: bytes, starter: int) -> None:
     """Answer the executor until it is gone."""
-    _hide()
-    os.set_inheritable(fd, False)
+    libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # the process itself
+    _hide(libc)
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - pathlib is slow to import
+        _keep_from_programs(int(name))
     wire = Wire(_socket.socket(fileno=fd))
     roots = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (work, b"/tmp", b"/dev/shm")]
-    folder, tmp = Folder(roots[0]), Folder(roots[1])
+    folder = Folder(roots[0])
+    runner = _Runner(wire, libc, folder, Folder(roots[1]), starter)
+    wiper = Wiper(roots)
     wire.send(b"hello", b"1", fds=roots)
     verbs = {b"write": _write, b"unpack": _unpack, b"list": _list, b"open": _open}
     while True:
         frame = wire.recv()
         verb = verbs.get(frame.verb)
         if frame.verb == b"run":
-            _run(wire, folder, tmp, frame)
+            runner.run(frame)
+        elif frame.verb == b"wipe":
+            _wipe(wire, wiper)
         elif verb is not None:  # a "go" that nobody waited for any more is passed over
             verb(wire, folder, frame)
         frame.close()
 
 
-def _hide() -> None:
+def _hide(handle: int) -> None:
     """Let nobody in the box trace this process or read its memory, environment or descriptors."""
-    handle = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # the process itself
     prctl = _ctypes.dlsym(handle, "prctl")
     _ctypes.call_function(prctl, (_PR_SET_DUMPABLE, 0, 0, 0, 0))
     if _ctypes.call_function(prctl, (_PR_GET_DUMPABLE, 0, 0, 0, 0)) != 0:
         raise SystemExit("the init cannot hide itself")
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # which pid 1 ignores; Python's would raise
+
+
+def _keep_from_programs(fd: int) -> None:
+    try:
+        os.set_inheritable(fd, False)
+    except OSError:  # it was the listing's own
+        return
 
 
 # -- files in --------------------------------------------------------------------------------
@@ -148,6 +168,7 @@ class _Request:
     def __init__(self, frame: Frame, folder: Folder) -> None:
         counts, rest = frame.fields[0].split(b" "), frame.fields[1:]
         argc, envc = int(counts[0]), int(counts[1])
+        self.waits = counts[2] == b"1"
         self.argv = rest[:argc]
         self.env = dict(pair.split(b"=", 1) for pair in rest[argc : argc + envc])
         self.rlimits = [tuple(map(int, item.split(b" "))) for item in rest[argc + envc :]]
@@ -155,19 +176,73 @@ class _Request:
         self.folder = folder
 
 
-def _run(wire: Wire, folder: Folder, tmp: Folder, frame: Frame) -> None:
-    request = _Request(frame, folder)
-    pid = os.fork()
-    if pid == 0:
-        _child(wire, request)
-    frame.close()
-    used = _Used()
-    status = used.reap(pid)
+class _Runner:
+    def __init__(self, wire: Wire, libc: int, folder: Folder, tmp: Folder, starter: int) -> None:
+        self._wire = wire
+        self._starter = starter
+        self._folder = folder
+        self._tmp = tmp
+        self._syscall = _ctypes.dlsym(libc, "syscall")
+
+    def run(self, frame: Frame) -> None:
+        request = _Request(frame, self._folder)
+        pid = self._started(request)
+        frame.close()
+        pidfd = _ctypes.call_function(
+            self._syscall, (_PIDFD_OPEN, pid, 0)
+        )  # Python 3.8 has no call
+        self._wire.send(b"ready", fds=[pidfd])
+        os.close(pidfd)
+        used = _Used()
+        status = used.reap(pid)
+        _kill_the_rest()
+        used.reap(-1)
+        largest = _largest((self._folder, self._tmp)) if status else 0
+        numbers = [status, int(used.cpu * 1e6), used.rss, largest]
+        self._wire.send(b"done", *[b"%d" % number for number in numbers])
+
+    def _started(self, request: _Request) -> int:
+        pid = -1
+        if self._starter >= 0 and not request.waits:
+            pid = _spawned(self._starter, request)
+        if pid < 0:
+            pid = os.fork()
+            if pid == 0:
+                _child(self._wire, request)
+        return pid
+
+
+def _spawned(starter: int, request: _Request) -> int:
+    """Start the program by the starter: without a copy of this process, which costs more than
+    all else. -1 where it cannot be, of arguments that are too long say, of which a child can tell.
+    """
+    fds = list(request.fds)
+    actions: list[tuple[int, ...] | tuple[int, int, bytes, int, int]] = []
+    if len(fds) == 2:
+        actions.append((os.POSIX_SPAWN_OPEN, 0, b"/dev/null", os.O_RDONLY, 0))
+    first = 3 - len(fds)
+    actions += [(os.POSIX_SPAWN_DUP2, fd, first + index) for index, fd in enumerate(fds)]
+    actions.append((os.POSIX_SPAWN_DUP2, request.folder.fd, _FOLDER_AT))
+    limits = b"".join(b"%d:%d:%d," % item for item in request.rlimits)
+    argv = [b"starter", b"%d" % _FOLDER_AT, limits, *request.argv]
+    path = b"/proc/self/fd/%d" % starter
+    try:
+        return os.posix_spawn(
+            path, argv, request.env, file_actions=actions, setsigmask=[], setsigdef=_CHANGED
+        )
+    except OSError:
+        return -1
+
+
+def _wipe(wire: Wire, wiper: Wiper) -> None:
     _kill_the_rest()
-    used.reap(-1)
-    largest = _largest((folder, tmp)) if status else 0
-    numbers = [status, int(used.cpu * 1e6), used.rss, largest]
-    wire.send(b"done", *[b"%d" % number for number in numbers])
+    _Used().reap(-1)
+    try:
+        wiper.wipe()
+    except (Dirty, OSError) as error:
+        wire.send(b"dirty", str(error).encode("utf-8", "replace"))
+    else:
+        wire.send(b"clean")
 
 
 class _Used:
@@ -211,15 +286,15 @@ def _child(wire: Wire, request: _Request) -> None:
     code = 126
     try:
         os.setsid()
-        _take_fds(wire, request)
+        _take_fds(request)
         _as_a_fresh_process()
         for number, soft, hard in request.rlimits:
             hard_now = resource.getrlimit(number)[1]
             if hard_now != resource.RLIM_INFINITY:
                 soft, hard = min(soft, hard_now), min(hard, hard_now)
             resource.setrlimit(number, (soft, hard))
-        wire.send(b"ready")
-        wire.recv()
+        if request.waits:
+            wire.recv()
         os.fchdir(request.folder.fd)  # fails where an earlier step has shut the folder
         code = _exec(request)
     except BaseException as error:  # noqa: BLE001 - the child of a fork has nobody to raise to
@@ -228,31 +303,19 @@ def _child(wire: Wire, request: _Request) -> None:
         os._exit(code)
 
 
-def _take_fds(wire: Wire, request: _Request) -> None:
-    """stdin, stdout and stderr, and nothing else but the wire, which an exec closes."""
+def _take_fds(request: _Request) -> None:
+    """stdin, stdout and stderr; the exec closes everything else, all of which was opened so."""
     # They came as higher numbers than 2, which the init itself keeps open.
     fds = list(request.fds)
     if len(fds) == 2:
         fds.insert(0, os.open(b"/dev/null", os.O_RDONLY))
     for target, fd in enumerate(fds):
         os.dup2(fd, target)
-    ours = wire.socket.fileno()
-    keep = {ours, request.folder.fd}
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - pathlib is slow to import
-        if int(name) > 2 and int(name) not in keep:
-            _close_quietly(int(name))  # one of them was this very listing's
-
-
-def _close_quietly(fd: int) -> None:
-    try:
-        os.close(fd)
-    except OSError:
-        return
 
 
 def _as_a_fresh_process() -> None:
     os.umask(0o022)
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT):
+    for number in _CHANGED:
         _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
 
@@ -271,9 +334,9 @@ def _exec(request: _Request) -> int:
     return 127 if failure.errno == errno.ENOENT else 126
 
 
-def main(fd: int, work: bytes) -> None:
+def main(fd: int, work: bytes, starter: bytes) -> None:
     """Serve, and end in silence when the executor is gone."""
     try:
-        serve(fd, work)
+        serve(fd, work, int(starter))
     except Broken:
         os._exit(0)

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from accord.adapters.sandbox import layout, seccomp, shipping
+from accord.adapters.sandbox.starter import starter
 from accord.adapters.sandbox.wire import Broken, Frame, Wire
 from accord.core.errors import SandboxError
 from accord.ports.sandbox import Mount
@@ -181,7 +182,10 @@ class Launcher:
         self._filter = os.memfd_create("filter", os.MFD_CLOEXEC)
         program = seccomp.program(_machine(), uncounted_memory=uncounted_memory)
         os.write(self._filter, program)
+        self._starter = starter()
         self._files = [self._code, self._filter]
+        if self._starter is not None:
+            self._files.append(self._starter)
         self.features = layout.Features()
 
     def start(self, uid: int, disk: int, mounts: Sequence[Mount]) -> Started:
@@ -191,13 +195,18 @@ class Launcher:
         err_in, err_out = os.pipe()
         passed = [err_out, theirs.fileno(), *map(shipping.reopened, (self._code, self._filter))]
         mine = [err_out, *passed[2:]]
+        at = "-1"
         try:
             argv = self._argv(disk, mounts)
+            if self._starter is not None:
+                passed.append(shipping.reopened(self._starter))
+                mine.append(passed[-1])
+                at = f"@{len(passed) - 1}"
             for target, text in layout.FILES.items():
                 passed.append(_text(text))
                 mine.append(passed[-1])
                 argv += ["--file", f"@{len(passed) - 1}", target]
-            argv += ["--remount-ro", "/", "--chdir", layout.WORK, "--", *self._init()]
+            argv += ["--remount-ro", "/", "--chdir", layout.WORK, "--", *self._init(), at]
             child = self._spawner.spawn(uid, uid, argv, passed)
         except BaseException:
             ours.close()

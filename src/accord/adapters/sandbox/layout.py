@@ -84,6 +84,7 @@ def scratch(disk: int) -> list[str]:
     return [
         *("--proc", "/proc", "--dev", "/dev"),
         *("--perms", "1777", *size, "--tmpfs", "/dev/shm"),  # noqa: S108 - paths in the box
+        *("--mqueue", "/dev/mqueue"),  # where the init sees whether any is left
         *("--remount-ro", "/dev"),  # a tmpfs without a bound otherwise
         *("--perms", "1777", *size, "--tmpfs", "/tmp"),  # noqa: S108
         *("--perms", "0755", *size, "--tmpfs", WORK),

@@ -39,7 +39,9 @@ class Meter(Protocol):
     """Of one command."""
 
     def attach(self, pid: int) -> None:
-        """Begin with this process and all that it will start. Raises SandboxError."""
+        """Begin with this process and all that it will start. Raises SandboxError. Not called where
+        the account does not ask for it.
+        """
 
     def sample(self, files: int, shared: int) -> Sample:
         """What is used now. Of memory, ``files`` bytes are the work directory and /tmp, which do
@@ -50,8 +52,21 @@ class Meter(Protocol):
         """The whole of it, and forget it; called once all processes are dead."""
 
 
+class Account(Protocol):
+    """Of one box, from its start to its end."""
+
+    attaches: bool
+    """Whether a command must wait until its first process was attached to its meter."""
+
+    def meter(self, limits: Limits) -> Meter:
+        """A meter for the next command; the one before is finished. Raises SandboxError."""
+
+    def close(self) -> None:
+        """Forget it, the box being dead; may be called twice."""
+
+
 class Accounting(Protocol):
-    """Makes meters."""
+    """Makes accounts."""
 
     level: str
     """The isolation level that a box has with it."""
@@ -60,10 +75,8 @@ class Accounting(Protocol):
     counts_all_memory: bool
     """Whether memory that no process has mapped is counted too."""
 
-    def meter(self, name: str, limits: Limits, init: int) -> Meter:
-        """A meter for a command in the box whose init is that process of the host. Raises
-        SandboxError.
-        """
+    def account(self, name: str, init: int) -> Account:
+        """An account for the box whose init is that process of the host. Raises SandboxError."""
 
     def close(self) -> None:
         """Remove what is left."""

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from accord.adapters.sandbox.meter import Meter, Sample, Total
+from accord.adapters.sandbox.meter import Account, Meter, Sample, Total
 from accord.core.limits import Limits
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -27,12 +27,25 @@ class Polling:
     def __init__(self, why: str) -> None:
         self.why = why
 
-    def meter(self, name: str, limits: Limits, init: int) -> Meter:  # noqa: ARG002 - of the port
+    def account(self, name: str, init: int) -> Account:  # noqa: ARG002 - of the port
         """See meter.Accounting."""
-        return _TreeMeter(limits, init)
+        return _TreeAccount(init)
 
     def close(self) -> None:
         """There is nothing to remove."""
+
+
+class _TreeAccount:
+    attaches = False
+
+    def __init__(self, init: int) -> None:
+        self._init = init
+
+    def meter(self, limits: Limits) -> Meter:
+        return _TreeMeter(limits, self._init)
+
+    def close(self) -> None:
+        """There is nothing to forget."""
 
 
 class _TreeMeter:

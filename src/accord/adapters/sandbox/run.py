@@ -14,6 +14,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from accord.adapters.sandbox.launch import Started
 from accord.adapters.sandbox.meter import Meter, Total
@@ -47,7 +48,14 @@ class Run:
     """See the module's docstring. Used once."""
 
     def __init__(
-        self, box: Started, meter: Meter, clock: Clock, command: Command, *, counted: bool
+        self,
+        box: Started,
+        meter: Meter,
+        clock: Clock,
+        command: Command,
+        *,
+        counted: bool,
+        attaches: bool,
     ) -> None:
         self._box = box
         self._meter = meter
@@ -55,6 +63,7 @@ class Run:
         self._command = command
         self._limits = command.limits
         self._counted = counted
+        self._attaches = attaches
         self._pidfd = -1
         self._began = 0.0
         self._next_sample = 0.0
@@ -72,7 +81,8 @@ class Run:
             self._start(pipes)
             self._began = self._clock.monotonic()
             self._next_sample = self._began + _SAMPLES[0] / 2
-            self._box.wire.send(b"go")
+            if self._attaches:
+                self._box.wire.send(b"go")
             output = _Output(self._limits.output, self._over_output)
             self._watch(pipes, output.stream(stdout), output.stream(stderr))
             while self._done is None:
@@ -88,11 +98,11 @@ class Run:
             pipes.close()
 
     def _start(self, pipes: _Pipes) -> None:
-        """Have the first process made and measured, but not yet running the program."""
+        """Have the first process made; where it must be attached, not yet running the program."""
         limits, command = self._limits, self._command
         env = [f"{key}={value}" for key, value in command.env.items()]
         fields = [
-            f"{len(command.argv)} {len(env)}",
+            f"{len(command.argv)} {len(env)} {self._attaches:d}",
             *command.argv,
             *env,
             *_rlimits(limits, counted=self._counted),
@@ -102,11 +112,12 @@ class Run:
         wire.send(b"run", *map(os.fsencode, fields), fds=pipes.theirs)
         pipes.passed()
         ready = wire.recv()
-        if ready.verb != b"ready" or ready.fds or ready.pid == self._box.pid:
+        if ready.verb != b"ready" or len(ready.fds) != 1:
             ready.close()
             raise SandboxError("The box did not start the program.")
-        self._meter.attach(ready.pid)
-        self._pidfd = os.pidfd_open(ready.pid)
+        self._pidfd = ready.fds.pop()
+        if self._attaches:
+            self._meter.attach(_pid_behind(self._pidfd))
 
     def _watch(self, pipes: _Pipes, stdout: Sink, stderr: Sink) -> None:
         self._handle(self._box.wire.socket.fileno(), self._answered)
@@ -188,6 +199,8 @@ class Run:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             except ProcessLookupError:
                 return
+            except OSError as error:
+                raise SandboxError("The box did not say what it started.") from error
 
     def _read(self, fd: int, sink: Sink) -> None:
         try:
@@ -291,6 +304,14 @@ def _rlimits(limits: Limits, *, counted: bool) -> list[str]:
         resource.RLIMIT_NPROC: (processes, processes),
     }
     return [f"{number} {soft} {hard}" for number, (soft, hard) in values.items()]
+
+
+def _pid_behind(pidfd: int) -> int:
+    """The pid, here, of a process by its pidfd. Raises SandboxError where it is none."""
+    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
+        if line.startswith("Pid:") and int(line[4:]) > 0:
+            return int(line[4:])
+    raise SandboxError("The box did not start the program.")
 
 
 def _readable(fd: int) -> bool:

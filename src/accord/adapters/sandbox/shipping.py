@@ -14,7 +14,7 @@ import subprocess
 from accord.core.errors import SandboxError
 
 PACKAGE = "accord.adapters.sandbox"
-INIT = ("wire", "paths", "archive", "init")
+INIT = ("wire", "paths", "archive", "wipe", "init")
 SPAWNER = ("wire", "spawner")
 
 BOOT = """

@@ -58,9 +58,11 @@ class Wire:
         if len(payload) > LARGEST_FRAME:
             raise Broken(f"a frame of {len(payload)} bytes")
         beside = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))]
+        whole = _LENGTH.pack(len(payload)) + payload
         try:
-            self.socket.sendmsg([_LENGTH.pack(len(payload))], beside if fds else [])
-            self.socket.sendall(payload)
+            sent = self.socket.sendmsg([whole], beside if fds else [])
+            if sent < len(whole):
+                self.socket.sendall(memoryview(whole)[sent:])
         except OSError as error:
             raise Broken(str(error)) from error
 
