@@ -67,6 +67,9 @@ class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Slot n runs as this host uid plus n, where the executor is root."""
     lease: float = 15.0
     """Seconds; a push goes out at least each third of it. As the judicator's."""
+    cache_bytes: int = 1 << 30
+    """Bytes on disk for inputs and compiled programs that are kept for other tasks; what was used
+    longest ago goes first. 0: nothing is kept."""
     benchmark: float = 0.0
     """How fast one core is, for credit; a typical one is 1. 0: it is measured at the start."""
 

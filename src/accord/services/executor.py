@@ -20,6 +20,8 @@ from accord.ports.clock import Clock, Ids
 from accord.ports.judicator import Judicator
 from accord.ports.sandbox import Sandbox
 from accord.services import machine
+from accord.services.cache import Cache
+from accord.services.compiles import Compiles
 from accord.services.holdings import Holdings
 from accord.services.inputs import Inputs
 from accord.services.links import POLLERS, Link, PollLink, PushLink
@@ -173,10 +175,12 @@ class Executor:
 
     def _start_threads(self, link: Link) -> None:
         settings = self._settings.executor
-        inputs = Inputs(self._pushes, self._data / "spool", self._clock, self._ids)
+        cache = Cache(self._data / "cache", settings.cache_bytes)
+        inputs = Inputs(self._pushes, self._data / "spool", cache, self._clock, self._ids)
         tools = Tools(
             sandbox=self._sandbox,
             inputs=inputs,
+            compiles=Compiles(cache, self._clock, self._toolchains),
             spool=self._spool,
             toolchains=self._toolchains,
             holdings=self._holdings,

@@ -51,6 +51,11 @@ class Toolchains:
         self._absent: dict[str, str] = {}
 
     @property
+    def shown(self) -> tuple[Mount, ...]:
+        """The administrator's mounts."""
+        return self._shown
+
+    @property
     def absent(self) -> Mapping[str, str]:
         """Why each of the other languages was not found; empty before ``probe``."""
         return self._absent
