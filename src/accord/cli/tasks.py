@@ -227,6 +227,7 @@ def _facts(task: Task, why: str) -> list[tuple[str, object]]:
         ("verdict", task.verdict),
         ("exit code", task.exit_code),
         ("signal", task.signal),
+        ("compiled", "before (cached)" if task.compile_cached else None),
         ("time", duration(task.wall_time)),
         ("processor", duration(task.cpu_time)),
         ("memory", amount(task.peak_memory)),

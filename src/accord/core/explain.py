@@ -335,7 +335,8 @@ def _ran(task: Task, result: Result, where: str) -> str:
     how = _how(step, name, task)
     after = f"on {where} after {span(step.wall_time)}"
     verdict = "" if result.verdict is Verdict.OK else f" ({_word(result.verdict)})"
-    return f"The {name} {how} {after}{verdict}.{_advice(result, step, name)}"
+    before = " It was compiled before (cached)." if result.compile and result.compile.cached else ""
+    return f"The {name} {how} {after}{verdict}.{before}{_advice(result, step, name)}"
 
 
 def _how(step: StepResult, name: str, task: Task) -> str:

@@ -260,6 +260,10 @@ def done(**result: Any) -> Task:
             " See compile_stderr for what it says.",
         ),
         (
+            {"compile": a_step_result(cached=True)},
+            "The program ended with exit code 0 on e1 after 500 ms. It was compiled before (cached).",
+        ),
+        (
             {
                 "verdict": Verdict.TIME_LIMIT,
                 "compile": a_step_result(limit="wall"),

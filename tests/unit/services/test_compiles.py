@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -219,7 +219,8 @@ def at_once(platform: Platform, act: Act, release: threading.Event, count: int =
     def compiler(command: Command) -> Act:
         return msgspec.structs.replace(act, until=release)
 
-    acts = {"gcc": compiler, "/bin/echo": Act(stdout=b"hello\n")}
+    acts: dict[str, Act | Callable[[Any], Act]] = {"gcc": compiler}
+    acts["/bin/echo"] = Act(stdout=b"hello\n")
     _, sandbox = platform.executor(acts, slots=count)
     spec = a_spec(source=SOURCE, compile=a_compile_step())
     ids = [platform.add(spec=spec) for _ in range(count)]

@@ -93,6 +93,7 @@ class TaskOut(BaseModel):
     stderr: str | None
     compile_stdout: str | None
     compile_stderr: str | None
+    compile_cached: bool = Field(description="Compiled before; its output is of that time.")
     truncated: bool
     stdout_truncated: bool
     stderr_truncated: bool
@@ -330,6 +331,7 @@ def task_out(view: TaskView, judicator: Judicator) -> TaskOut:
         cancel_requested_at=iso(task.cancel_requested_at),
         language=task.spec.language,
         spec=spec_out(task.spec),
+        compile_cached=bool(result and result.compile and result.compile.cached),
         links=_links(task),
         **streams,
     )
