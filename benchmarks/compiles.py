@@ -50,7 +50,7 @@ def seconds(url: str, count: int) -> tuple[float, int]:
     made = [spec(language="cpp", source=SOURCE, stdin=f"{n}\n") for n in range(count)]
     with Client(url) as client:
         start = time.perf_counter()
-        batch = client.create_batch(made)
+        batch = client.create_batch(tasks=made)
         client.wait_batch(batch.id, timeout=3600)
         took = time.perf_counter() - start
         tasks = list(client.list(batch=batch.id))
