@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 
 from accord.cli.failure import INTERRUPTED, Failure, complain
-from accord.cli.options import Cpu, Disk, Memory, Output, Processes, Token, Url, Wall
+from accord.cli.options import (
+    Cpu,
+    Disk,
+    Memory,
+    Output,
+    Processes,
+    SecretEnv,
+    Token,
+    Url,
+    Wall,
+    secrets,
+)
 from accord.cli.redundancy import (
     Adaptive,
     Alike,
@@ -42,6 +53,7 @@ def run(
     language: Language = None,
     stdin: Stdin = None,
     arg: Args = None,
+    secret_env: SecretEnv = None,
     wall: Wall = None,
     cpu: Cpu = None,
     memory: Memory = None,
@@ -76,7 +88,7 @@ def run(
     fields = program(file, language, stdin, arg)
     wishes = limits(wall, cpu, memory, processes, output, disk)
     with connect_or_start(url, token) as client:
-        task = client.submit(limits=wishes, redundancy=policy, **fields)
+        task = client.submit(limits=wishes, redundancy=policy, env=secrets(secret_env), **fields)
         raise typer.Exit(follow(client, task.id))
 
 

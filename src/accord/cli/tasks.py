@@ -17,12 +17,14 @@ from accord.cli.options import (
     Memory,
     Output,
     Processes,
+    SecretEnv,
     TaskId,
     Token,
     Url,
     Wait,
     Wall,
     labels,
+    secrets,
 )
 from accord.cli.output import amount, duration, print_json, print_json_lines, print_table, printable
 from accord.cli.redundancy import (
@@ -47,6 +49,7 @@ def submit(
     language: Language = None,
     stdin: Stdin = None,
     arg: Args = None,
+    secret_env: SecretEnv = None,
     compile_: Annotated[
         str | None, typer.Option("--compile", help="A script that builds the program.")
     ] = None,
@@ -96,6 +99,7 @@ def submit(
             priority=priority,
             outputs=keep or (),
             redundancy=policy,
+            env=secrets(secret_env),
             key=key,
             **fields,
         )

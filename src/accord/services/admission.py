@@ -227,6 +227,9 @@ def _check_step(field: str, step: Step, caps: Limits) -> None:
     _check_no_nul(f"{field}.command", command)
     _check_no_nul(f"{field}.args", step.args)
     _check_no_nul(f"{field}.env", step.env.values())
+    _require(
+        set(step.secrets) <= step.env.keys(), f"{field}.secrets", "must be names of the environment"
+    )
     for name in step.env:
         _require(
             bool(_ENV.fullmatch(name)),

@@ -21,7 +21,7 @@ from accord.core.judging import Judging
 from accord.core.replica import Content, Replica, Result, StepResult
 from accord.core.search import Page, Summary
 from accord.core.standing import Standing
-from accord.core.task import Program, Redundancy, Scalar, Spec, Step, Task, quorum_of
+from accord.core.task import Program, Redundancy, Scalar, Spec, Step, Task, quorum_of, shown_env
 from accord.core.view import reason_of, result_of
 from accord.ports.judicator import Judicator, Pong, TaskView
 
@@ -472,7 +472,7 @@ def _step_out(step: Step | None) -> dict[str, Any] | None:
     return {
         "command": step.command if isinstance(step.command, str) else list(step.command),
         "args": list(step.args),
-        "env": dict(step.env),
+        "env": shown_env(step),
         "stdin": _told(step.stdin),
         "limits": _plain(step.limits),
     }
