@@ -42,7 +42,7 @@ def shown(site: Site, path: str, **options: Any) -> str:
     with site.get(path, **options) as response:
         assert response.status_code < 500, path
         assert VALUE.encode() not in response.data, path
-        return response.data.decode(errors="replace")
+        return bytes(response.data).decode(errors="replace")
 
 
 def of_task(id_: str) -> list[str]:

@@ -39,7 +39,7 @@ from accord.cli.redundancy import (
     redundancy,
     rows,
 )
-from accord.cli.run import Args, Copy, Language, Stdin, limits, program
+from accord.cli.run import Args, Copy, Language, Stdin, in_language, limits, program
 from accord.cli.target import connect
 from accord.client import Client, Task
 
@@ -134,7 +134,8 @@ def _fields(
         return {**program(file, language, stdin, args), **given}
     if execute is None and language is None:
         raise Failure("How is this archive run? Say it with --execute, or with --language.")
-    found = {**given, "archive": Path(file).read_bytes(), "language": language}
+    found = {**given, "archive": Path(file).read_bytes()}
+    found |= in_language(language) if language else {}
     if stdin is not None:
         found["stdin"] = sys.stdin.buffer.read() if stdin == "-" else Path(stdin).read_bytes()
     return {**found, "args": args or (), "name": Path(file).name}

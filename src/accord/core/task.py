@@ -52,6 +52,8 @@ class Requires(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of memory of the machine; the limits of the steps count as a minimum anyway."""
     isolation: str = ""
     """The lowest isolation level accepted; empty means the cluster's default."""
+    language_version: str = ""
+    """The toolchain's version, as far as it matters: ``3.11`` takes 3.11.2; empty takes any."""
 
 
 class Default(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="default"):

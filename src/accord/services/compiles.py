@@ -109,7 +109,7 @@ class Compiles:
         remembered.
         """
         spec, shown = task.spec, self._toolchains.shown
-        toolchain = self._toolchains.of(spec.language)
+        toolchain = self._toolchains.for_task(spec)
         mounts = (*toolchain.mounts, *shown)
         if spec.compile is None or not self._cache.largest or any(m.writable for m in mounts):
             return None

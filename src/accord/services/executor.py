@@ -29,7 +29,7 @@ from accord.services.outbox import Outbox
 from accord.services.run import Tools
 from accord.services.slots import Slot
 from accord.services.spool import Spool
-from accord.services.toolchains import Toolchains
+from accord.services.toolchains import Toolchains, presets_with
 from accord.services.uploads import Uploader
 
 KILL_BOUND = 10.0
@@ -71,7 +71,11 @@ class Executor:
         self._sandbox = sandbox
         self._clock = clock
         self._ids = ids
-        self._toolchains = Toolchains(settings.sandbox.mounts, home or Path.home(), presets)
+        self._toolchains = Toolchains(
+            settings.sandbox.mounts,
+            home or Path.home(),
+            presets_with(settings.executor.languages, presets),
+        )
         self._delivery = delivery
         self._slots = machine.slots(settings.executor)
         self._spool = Spool(data / "spool")

@@ -106,7 +106,7 @@ class Run:
         self._assignment = assignment
         self._task = assignment.task
         self._spec = assignment.task.spec
-        self._toolchain: Toolchain = tools.toolchains.of(self._spec.language)
+        self._toolchain: Toolchain = tools.toolchains.for_task(self._spec)
         steps = [s for s in (self._spec.compile, self._spec.execute) if s]
         self._disk = max(step.limits.disk for step in steps)
         self._started = False

@@ -120,6 +120,9 @@ class RequiresIn(Strict):
     tags: list[Line] = Field(default=[], max_length=32)
     cpus: int = Field(default=1, ge=1, le=1024)
     memory: int = Field(default=0, ge=0, le=1 << 50)
+    language_version: Annotated[str, StringConstraints(max_length=100)] = Field(
+        default="", description="As far as it matters: 3.11 takes 3.11.2."
+    )
     isolation: Literal["", *ISOLATION_LEVELS] = ""  # type: ignore[valid-type]  # made from the core's list
 
 
