@@ -1,10 +1,10 @@
 """``python -m benchmarks``: all of them, one after the other."""
 
-from benchmarks import echo, manager, million, store
+from benchmarks import compiles, echo, manager, million, store
 
 
 def main() -> None:
-    for module in (echo, store, manager, million):
+    for module in (echo, compiles, store, manager, million):
         print(f"== {module.__name__}")
         module.main()
 

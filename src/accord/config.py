@@ -7,8 +7,9 @@ the later wins. ``load`` merges them and checks the whole once.
 from __future__ import annotations
 
 import ipaddress
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ import msgspec
 from accord.core.audit import MOST_ASKED, AuditPolicy
 from accord.core.errors import Invalid
 from accord.core.executor import FASTEST, ISOLATION_LEVELS
+from accord.core.languages import PRESETS
 from accord.core.lifecycle import Policy
 from accord.core.limits import CAPS, Limits
 from accord.core.reliability import TrustPolicy
+from accord.core.versions import base_of
 from accord.ports.sandbox import Mount
+
+_TOOLCHAIN = re.compile(r"[a-z]+@[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 
 
 class JudicatorSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +53,20 @@ class JudicatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The lowest isolation level of an executor that gets tasks which name none."""
 
 
+class LanguageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One more toolchain of a language, beside the one that the preset finds."""
+
+    name: str
+    """The preset's name, ``@``, and what tells it from others: ``python@3.12``."""
+    mounts: tuple[str, ...] = ()
+    """Directories of the host that its tasks see, instead of the preset's; programs in them, or in
+    their ``bin``, come first on PATH. ``~`` is the executor's home."""
+    env: Mapping[str, str] = {}
+    """More environment, over the preset's."""
+    probe: tuple[str, ...] = ()
+    """The command whose first line tells the version; empty: the preset's."""
+
+
 class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The executor's process."""
 
@@ -67,6 +86,11 @@ class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Slot n runs as this host uid plus n, where the executor is root."""
     lease: float = 15.0
     """Seconds; a push goes out at least each third of it. As the judicator's."""
+    cache_bytes: int = 1 << 30
+    """Bytes on disk for inputs and compiled programs that are kept for other tasks; what was used
+    longest ago goes first. 0: nothing is kept."""
+    languages: tuple[LanguageSettings, ...] = ()
+    """More toolchains of languages; see docs/howto/toolchains.md."""
     benchmark: float = 0.0
     """How fast one core is, for credit; a typical one is 1. 0: it is measured at the start."""
 
@@ -152,7 +176,21 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
             field="configuration",
         )
     _check_trust(settings)
+    _check_languages(settings.executor.languages)
     return settings
+
+
+def _check_languages(given: Sequence[LanguageSettings]) -> None:
+    names = [one.name for one in given]
+    for name in names:
+        if not _TOOLCHAIN.fullmatch(name) or base_of(name) not in PRESETS:
+            raise Invalid(
+                f"executor.languages: {name!r} must be a language, @, and letters, digits or dots, "
+                "such as python@3.12.",
+                field="configuration",
+            )
+        if names.count(name) > 1:
+            raise Invalid(f"executor.languages has {name} twice.", field="configuration")
 
 
 def _check_trust(settings: Settings) -> None:

@@ -76,11 +76,12 @@ def probe_languages(settings: Settings) -> tuple[Mapping[str, str], Mapping[str,
 
     Raises SandboxError.
     """
-    from accord.services.toolchains import Toolchains
+    from accord.services.toolchains import Toolchains, presets_with
 
     sandbox = make_sandbox(settings)
     try:
-        toolchains = Toolchains(settings.sandbox.mounts, Path.home())
+        presets = presets_with(settings.executor.languages)
+        toolchains = Toolchains(settings.sandbox.mounts, Path.home(), presets)
         toolchains.probe(sandbox, os.cpu_count() or 1)
     finally:
         sandbox.close()

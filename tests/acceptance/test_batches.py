@@ -403,3 +403,15 @@ def test_tasks_and_the_finishing_task_keep_files_that_the_command_line_names(
     refused = accord(platform, "batch", "submit", *template, "--finish-keep", "joined")
     assert refused.returncode != 0
     assert b"--finish-keep" in refused.stderr
+
+
+# -- one program, many tasks -----------------------------------------------------------------
+
+
+def test_a_batch_of_one_program_pays_for_one_compile(client):
+    source = '#include <cstdio>\nint main() { int n; scanf("%d", &n); printf("%d\\n", n * n); }'
+    made = [spec(language="cpp", source=source, stdin=f"{n}") for n in range(50)]
+    batch = client.wait_batch(client.create_batch(tasks=made).id, timeout=120)
+    tasks = [client.get(task.id) for task in client.list(batch=batch.id)]
+    assert sorted(int(task.stdout) for task in tasks) == sorted(n * n for n in range(50))
+    assert [task.compile_cached for task in tasks].count(False) == 1

@@ -261,3 +261,18 @@ def test_a_result_is_certified_and_checked_without_the_platform(platform, tmp_pa
     assert accord(None, *argv, "--key", str(key)).returncode == 1
     refused = accord(platform, "certificate", "01ARZ3NDEKTSV4RRFFQ69G5FAV")
     assert (refused.returncode, refused.stdout) == (1, b"")
+
+
+def test_a_secret_of_the_callers_environment_is_the_programs_alone(platform):
+    source = "import os; print(len(os.environ['TOKEN']))"
+    options = ("submit", "-", "-l", "python", "--secret-env", "TOKEN", "--wait", "--json")
+    done = accord(platform, *options, stdin=source.encode(), TOKEN="hush-4711")
+    assert done.returncode == 0, done.stderr
+    task = json.loads(done.stdout)
+    assert task["stdout"] == "9\n"
+    for more in ((), ("--json",)):
+        shown = accord(platform, "show", task["id"], *more)
+        assert shown.returncode == 0
+        assert b"hush" not in done.stdout + shown.stdout + shown.stderr
+    again = accord(platform, "retry", task["id"]).stdout.decode().strip()
+    until(lambda: platform.get(f"/api/v1/tasks/{again}")[1]["stdout"] == "9\n", what="a retry")

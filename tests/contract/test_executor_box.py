@@ -10,21 +10,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from accord.adapters.sandbox.bwrap import BwrapSandbox
 from accord.adapters.system import SystemClock
-from accord.config import SandboxSettings
+from accord.config import LanguageSettings, SandboxSettings
 from accord.core.languages import PRESETS, fill
 from accord.core.limits import Limits
 from accord.core.replica import Result, Verdict, content
 from accord.core.status import Status
-from accord.core.task import Source, Spec, Task
+from accord.core.task import Requires, Source, Spec, Task
 from accord.core.view import status_of
 from tests.builders import a_compile_step, a_spec, a_step
 from tests.unit.services.platform import PATIENCE, Platform
 
 pytestmark = pytest.mark.box
+
+
+OTHER_PYTHON = """#!/bin/sh
+[ "$1" = --version ] && echo Python 9.1.0 && exit
+echo other $(cat "$1")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +40,12 @@ def platform(tmp_path_factory) -> Iterator[Platform]:
     made = Platform(root)
     presets = {name: PRESETS[name] for name in ("c", "python", "bash")}
     sandbox = BwrapSandbox(SandboxSettings(), SystemClock())
-    made.executor(sandbox, slots=2, presets=presets)
+    other = root / "python9" / "bin" / "python3"
+    other.parent.mkdir(parents=True)
+    other.write_text(OTHER_PYTHON)
+    other.chmod(0o755)
+    more = (LanguageSettings(name="python@9", mounts=(str(root / "python9"),)),)
+    made.executor(sandbox, slots=2, presets=presets, languages=more)
     yield made
     made.close()
 
@@ -177,3 +189,36 @@ def command_lines() -> list[bytes]:
         except OSError:
             continue  # it ended meanwhile
     return found
+
+
+def test_a_task_gets_the_toolchain_of_the_version_that_it_asks_for(platform):
+    spec = fill("python", content(b"print(1)"))
+    assert out(ran(platform, spec)[1]) == b"1\n"
+    wish = Requires(language_version="9.1")
+    asking = msgspec.structs.replace(spec, requires=wish)
+    assert out(ran(platform, asking)[1]) == b"other print(1)\n"
+
+
+def test_what_a_compiler_left_is_used_again_with_its_modes(platform):
+    spec = fill("c", content(b"int main(void) { return 7; }"))
+    first, second = (ran(platform, spec)[1] for _ in range(2))
+    assert first.compile is not None
+    assert second.compile is not None
+    assert (first.compile.cached, second.compile.cached) == (False, True)
+    assert second.execute is not None
+    assert second.execute.exit_code == 7
+    again = fill("c", content(b"int main( { // once"))
+    for cached in (False, True):
+        refused = ran(platform, again)[1].compile
+        assert refused is not None
+        assert refused.cached is cached
+        assert b"error" in (refused.stderr.inline or b"")
+
+
+def test_what_a_compile_step_leaves_beside_files_is_made_each_time(platform):
+    for _ in range(2):
+        compile_ = a_compile_step(command="mkdir out; ln -s out link")
+        result = ran(platform, a_spec(compile=compile_, execute=a_step(command="ls -d link/")))[1]
+        assert out(result) == b"link/\n"
+        assert result.compile is not None
+        assert not result.compile.cached

@@ -387,8 +387,9 @@ def liar():
     [
         [(b"nonsense",)],
         [(b"file",)],
-        [(b"file", b"a", b"many")],
-        [(b"file", b"a" * 100_000, b"1")],
+        [(b"file", b"a", b"many", b"33188")],
+        [(b"file", b"a", b"1", b"rw")],
+        [(b"file", b"a" * 100_000, b"1", b"33188")],
         [(b"done", b"0", b"0", b"0", b"0")],
     ],
 )
@@ -408,7 +409,7 @@ def test_only_regular_files_of_the_size_that_was_told_are_taken(liar):
 
             def lie(fds=fds):
                 liar.wire.recv()
-                liar.wire.send(b"file", b"a", b"3")
+                liar.wire.send(b"file", b"a", b"3", b"33188")
                 liar.wire.send(b"end")
                 liar.wire.recv()
                 liar.wire.send(b"ok", b"3", fds=fds)

@@ -116,7 +116,7 @@ def test_a_task_reads_back_with_its_result(site: Site) -> None:
             stderr=content("é".encode()),
             stderr_truncated=True,
         ),
-        compile=a_step_result(b"c-out", b"c-err"),
+        compile=a_step_result(b"c-out", b"c-err", cached=True),
         kept={"out/é.txt": content(b"kept")},
     )
     site.executor.finish(job, result)
@@ -125,6 +125,7 @@ def test_a_task_reads_back_with_its_result(site: Site) -> None:
     assert (task["exit_code"], task["signal"]) == (None, 11)
     assert (task["stdout"], task["stderr"]) == ("ab\N{REPLACEMENT CHARACTER}", "é")
     assert (task["compile_stdout"], task["compile_stderr"]) == ("c-out", "c-err")
+    assert task["compile_cached"]
     assert (task["stdout_truncated"], task["stderr_truncated"], task["truncated"]) == (
         False,
         True,

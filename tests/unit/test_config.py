@@ -87,3 +87,21 @@ def test_what_no_policy_of_trust_can_be_is_refused(file, text, name):
 def test_trust_is_a_group_of_its_own(file):
     settings = load(file("[trust]\nprobation = 9\n"), {"ACCORD_TRUST_REST": "5"}, {})
     assert (settings.trust.probation, settings.trust.rest) == (9, 5.0)
+
+
+def test_more_toolchains_of_a_language_are_a_list_of_tables(file):
+    text = "[[executor.languages]]\nname = 'python@3.12'\nmounts = ['/opt/python3.12']\n"
+    (found,) = load(file(text), {}, {}).executor.languages
+    assert (found.name, found.mounts) == ("python@3.12", ("/opt/python3.12",))
+
+
+@pytest.mark.parametrize("name", ["python", "python@", "cobol@1", "python@../x", "Python@3", ""])
+def test_a_toolchain_has_the_name_of_a_language_and_another(file, name):
+    with pytest.raises(Invalid, match="languages"):
+        load(file(f"[[executor.languages]]\nname = '{name}'\n"), {}, {})
+
+
+def test_two_toolchains_of_one_name_are_refused(file):
+    twice = "[[executor.languages]]\nname = 'c@14'\n" * 2
+    with pytest.raises(Invalid, match="c@14 twice"):
+        load(file(twice), {}, {})

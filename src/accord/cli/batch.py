@@ -26,11 +26,13 @@ from accord.cli.options import (
     Output,
     Processes,
     Quiet,
+    SecretEnv,
     Token,
     Url,
     Wait,
     Wall,
     labels,
+    secrets,
 )
 from accord.cli.output import print_json, print_json_lines, print_table, printable
 from accord.cli.progress import display, lasting, speed, state_of
@@ -85,6 +87,7 @@ def submit(
     ] = None,
     language: Language = None,
     arg: Args = None,
+    secret_env: SecretEnv = None,
     stdin: Stdin = None,
     keep: Annotated[
         list[str] | None,
@@ -144,7 +147,7 @@ def submit(
     sizes = (wall, cpu, memory, processes, output, disk)
     policy = redundancy(quorum, target, comparator, distinct, homogeneous, adaptive)
     if template is None and any(
-        value is not None for value in (language, arg, stdin, keep, policy, *sizes)
+        value is not None for value in (language, arg, secret_env, stdin, keep, policy, *sizes)
     ):
         raise Failure(
             "Arguments, input, limits, quorum and kept files of tasks stand in the file.", USAGE
@@ -165,7 +168,8 @@ def submit(
         head["name"] = name or named(template)
         filled = templates.template(template, language, arg or (), stdin, limits(*sizes))
         kept = templates.keeping(filled, keep, "--keep")
-        sweep["template"] = templates.redundant(template, kept, policy)
+        shared = templates.with_secrets(kept, secrets(secret_env))
+        sweep["template"] = templates.redundant(template, shared, policy)
     with connect(url, token) as client:
         batch = _submit(client, file, head, sweep)
         if not json:

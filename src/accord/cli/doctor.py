@@ -151,7 +151,7 @@ def _languages(settings: Settings) -> Iterator[Finding]:
     from accord.core.languages import PRESETS
 
     versions, absent = wiring.probe_languages(settings)
-    for name in PRESETS:
+    for name in (*PRESETS, *(one.name for one in settings.executor.languages)):
         if name in versions:
             yield Finding(subject=name, state="ok", detail=versions[name])
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +51,14 @@ def labels(given: list[str] | None) -> dict[str, str]:
     return {key: value for key, _, value in split}
 
 
+def secrets(names: list[str] | None) -> dict[str, dict[str, str]]:
+    """These variables of our own environment, as secrets. Raises Failure where one is not set."""
+    missing = [name for name in names or () if name not in os.environ]
+    if missing:
+        raise Failure(f"The variable {missing[0]} is not set here. Export it, then say its name.")
+    return {name: {"secret": os.environ[name]} for name in names or ()}
+
+
 Url = Annotated[
     str | None,
     typer.Option(envvar="ACCORD_URL", help="The platform's address.", show_default=False),
@@ -74,6 +83,13 @@ Config = Annotated[
 TaskId = Annotated[str, typer.Argument(help="The task's id.")]
 BatchId = Annotated[str, typer.Argument(help="The batch's id.")]
 Labels = Annotated[list[str] | None, typer.Option(help="KEY:VALUE; repeatable.")]
+SecretEnv = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="A variable of yours that the program gets and nobody sees; repeatable.",
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Wall = Annotated[

@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 
 from accord.cli.failure import INTERRUPTED, Failure, complain
-from accord.cli.options import Cpu, Disk, Memory, Output, Processes, Token, Url, Wall
+from accord.cli.options import (
+    Cpu,
+    Disk,
+    Memory,
+    Output,
+    Processes,
+    SecretEnv,
+    Token,
+    Url,
+    Wall,
+    secrets,
+)
 from accord.cli.redundancy import (
     Adaptive,
     Alike,
@@ -30,7 +41,12 @@ MEMORY_LIMIT = 137
 OTHER = 1
 _LIMIT_CODES: Mapping[str, int] = {"time_limit": TIME_LIMIT, "memory_limit": MEMORY_LIMIT}
 
-Language = Annotated[str | None, typer.Option("--language", "-l", help="Default: by the suffix.")]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        "--language", "-l", help="Default: by the suffix. A version may follow: python@3.11."
+    ),
+]
 Args = Annotated[
     list[str] | None, typer.Option("--arg", "-a", help="An argument of the program; repeatable.")
 ]
@@ -42,6 +58,7 @@ def run(
     language: Language = None,
     stdin: Stdin = None,
     arg: Args = None,
+    secret_env: SecretEnv = None,
     wall: Wall = None,
     cpu: Cpu = None,
     memory: Memory = None,
@@ -76,7 +93,7 @@ def run(
     fields = program(file, language, stdin, arg)
     wishes = limits(wall, cpu, memory, processes, output, disk)
     with connect_or_start(url, token) as client:
-        task = client.submit(limits=wishes, redundancy=policy, **fields)
+        task = client.submit(limits=wishes, redundancy=policy, env=secrets(secret_env), **fields)
         raise typer.Exit(follow(client, task.id))
 
 
@@ -89,11 +106,22 @@ def program(
     language = language or by_suffix(file)
     if language is None:
         raise Failure(f"Which language is {file}? Say it with --language, such as -l python.")
-    found: dict[str, Any] = {"source": read(file), "language": language, "args": args or ()}
+    found: dict[str, Any] = {"source": read(file), "args": args or (), **in_language(language)}
     found["name"] = "" if file == "-" else Path(file).name
     if stdin is not None:
         found["stdin"] = read(stdin)
     return found
+
+
+def in_language(language: str) -> dict[str, Any]:
+    """What to submit for a language, whose version may stand after an @.
+
+    >>> in_language("python@3.11")
+    {'language': 'python', 'requires': {'language_version': '3.11'}}
+    """
+    name, _, version = language.partition("@")
+    wish = {"requires": {"language_version": version}} if version else {}
+    return {"language": name, **wish}
 
 
 def limits(

@@ -17,12 +17,14 @@ from accord.cli.options import (
     Memory,
     Output,
     Processes,
+    SecretEnv,
     TaskId,
     Token,
     Url,
     Wait,
     Wall,
     labels,
+    secrets,
 )
 from accord.cli.output import amount, duration, print_json, print_json_lines, print_table, printable
 from accord.cli.redundancy import (
@@ -37,7 +39,7 @@ from accord.cli.redundancy import (
     redundancy,
     rows,
 )
-from accord.cli.run import Args, Copy, Language, Stdin, limits, program
+from accord.cli.run import Args, Copy, Language, Stdin, in_language, limits, program
 from accord.cli.target import connect
 from accord.client import Client, Task
 
@@ -47,6 +49,7 @@ def submit(
     language: Language = None,
     stdin: Stdin = None,
     arg: Args = None,
+    secret_env: SecretEnv = None,
     compile_: Annotated[
         str | None, typer.Option("--compile", help="A script that builds the program.")
     ] = None,
@@ -96,6 +99,7 @@ def submit(
             priority=priority,
             outputs=keep or (),
             redundancy=policy,
+            env=secrets(secret_env),
             key=key,
             **fields,
         )
@@ -130,7 +134,8 @@ def _fields(
         return {**program(file, language, stdin, args), **given}
     if execute is None and language is None:
         raise Failure("How is this archive run? Say it with --execute, or with --language.")
-    found = {**given, "archive": Path(file).read_bytes(), "language": language}
+    found = {**given, "archive": Path(file).read_bytes()}
+    found |= in_language(language) if language else {}
     if stdin is not None:
         found["stdin"] = sys.stdin.buffer.read() if stdin == "-" else Path(stdin).read_bytes()
     return {**found, "args": args or (), "name": Path(file).name}
@@ -227,6 +232,7 @@ def _facts(task: Task, why: str) -> list[tuple[str, object]]:
         ("verdict", task.verdict),
         ("exit code", task.exit_code),
         ("signal", task.signal),
+        ("compiled", "before (cached)" if task.compile_cached else None),
         ("time", duration(task.wall_time)),
         ("processor", duration(task.cpu_time)),
         ("memory", amount(task.peak_memory)),

@@ -163,6 +163,22 @@ def redundant(
     return {**task, "redundancy": dict(policy)}
 
 
+def with_secrets(
+    task: dict[str, Any] | None, env: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any] | None:
+    """The task with these variables beside those that it has.
+
+    >>> with_secrets({"env": {"A": "1"}}, {"T": {"secret": "x"}})
+    {'env': {'A': '1', 'T': {'secret': 'x'}}}
+    """
+    if task is None or not env:
+        return task
+    if "env" in task:
+        return {**task, "env": {**task["env"], **env}}
+    step = task.get("execute") or {}
+    return {**task, "execute": {**step, "env": {**step.get("env", {}), **env}}}
+
+
 def keeping(
     task: dict[str, Any] | None, globs: Sequence[str] | None, option: str
 ) -> dict[str, Any] | None:

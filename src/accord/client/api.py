@@ -12,7 +12,7 @@ from accord.client.batches import Batches
 from accord.client.errors import AccordClientError
 from accord.client.events import parse_events
 from accord.client.model import Event, Executor, Judicator, Task
-from accord.client.specs import Source, body
+from accord.client.specs import EnvValue, Source, body
 from accord.client.transport import HELD, Transport, fresh_key, listed
 
 DEFAULT_URL = "http://127.0.0.1:7000"
@@ -54,7 +54,7 @@ class Client(Batches):
         data: bytes | None = None,
         stdin: str | bytes | None = None,
         args: Sequence[str] = (),
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, EnvValue] | None = None,
         compile: str | Sequence[str] | None = None,  # noqa: A002  # the API's name
         execute: str | Sequence[str] | None = None,
         limits: Mapping[str, float] | None = None,
@@ -71,7 +71,8 @@ class Client(Batches):
         ``source`` is one file's text or several files by path; ``archive`` a zip instead.
         ``language`` fills in the commands; else ``execute`` (and ``compile``) say what to run: a
         string is a script for bash, a list a program with its arguments. ``limits`` are those of
-        the execute step. ``redundancy`` has it run more than once and the results compared, as by
+        the execute step. A value of ``env`` may be ``{"secret": value}``: it is for the program alone, and
+        reads back masked. ``redundancy`` has it run more than once and the results compared, as by
         ``{"min_quorum": 2, "comparator": "lines"}``. ``key`` makes a repeated submission the same
         task; where none is given a fresh one is made, so that a lost answer does not make two
         tasks. Raises Invalid, naming the field, Unreachable and the other errors of this package.

@@ -85,6 +85,8 @@ class Task(_Document):
     stderr: str = ""
     compile_stdout: str = ""
     compile_stderr: str = ""
+    compile_cached: bool = False
+    """Whether the executor had compiled the same before, and did not again."""
     truncated: bool = False
     """Whether a stream is longer than what is shown here, or hit its limit."""
     wall_time: float | None = None

@@ -10,6 +10,10 @@ Source = str | bytes | Mapping[str, str | bytes]
 """One file's content, or several files by path."""
 
 
+EnvValue = str | Mapping[str, str]
+"""The value of a variable; ``{"secret": value}`` is for the program alone, and reads back masked."""
+
+
 def spec(
     source: Source | None = None,
     *,
@@ -38,7 +42,7 @@ def body(
     *,
     language: str | None = None,
     args: Sequence[str] = (),
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, EnvValue] | None = None,
     compile: str | Sequence[str] | None = None,  # noqa: A002  # the API's name
     execute: str | Sequence[str] | None = None,
     limits: Mapping[str, float] | None = None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
@@ -19,6 +19,7 @@ from accord.core.limits import MIB
 from accord.core.replica import Outcome, Replica, ReplicaState
 from accord.core.retry import FAULTS
 from accord.core.task import Spec, Task
+from accord.core.versions import toolchain_for
 
 PATIENCE = 60.0
 """Seconds for which a task that failed somewhere waits for a better executor to have room."""
@@ -28,6 +29,8 @@ class RequirementClass(msgspec.Struct, frozen=True, kw_only=True):
     """What a task needs of an executor, coarse enough that few classes exist."""
 
     language: str = ""
+    version: str = ""
+    """Of the language's toolchain; see ``versions.fits``."""
     tags: tuple[str, ...] = ()
     cpus: int = 1
     memory: int = 0
@@ -114,6 +117,7 @@ def _needs(spec: Spec, platform: str) -> RequirementClass:
         memory *= 2
     return RequirementClass(
         language=spec.language or "",
+        version=spec.requires.language_version,
         tags=tuple(sorted(set(spec.requires.tags))),
         cpus=spec.requires.cpus,
         memory=memory,
@@ -129,8 +133,7 @@ def lacks(executor: Executor, needs: RequirementClass, weakest: str) -> list[str
     """
     info = executor.info
     missing = []
-    if needs.language and needs.language not in info.languages:
-        missing.append(f"language {needs.language}")
+    missing += _lacks_language(info.languages, needs)
     missing += [f"tag {tag}" for tag in needs.tags if tag not in info.tags]
     if needs.cpus > info.cores:
         missing.append(f"{needs.cpus} cores")
@@ -142,6 +145,14 @@ def lacks(executor: Executor, needs: RequirementClass, weakest: str) -> list[str
     if needs.platform and not _is_of(info.os, info.cpu, needs.platform):
         missing.append(_PLATFORMS.get(needs.platform, f"platform {needs.platform}"))
     return missing
+
+
+def _lacks_language(languages: Mapping[str, str], needs: RequirementClass) -> list[str]:
+    wanted = needs.language
+    if not wanted or toolchain_for(languages, wanted, needs.version):
+        return []
+    there = toolchain_for(languages, wanted, "") is not None
+    return [f"language {wanted} {needs.version}" if there else f"language {wanted}"]
 
 
 def satisfies(executor: Executor, needs: RequirementClass, weakest: str) -> bool:

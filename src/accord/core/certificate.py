@@ -21,7 +21,7 @@ from accord.core.cluster_key import fingerprint
 from accord.core.errors import Corrupt, NoResult, NotDone
 from accord.core.ids import Digest, ExecutorName, TaskId, UserName
 from accord.core.replica import Content, Outcome, Replica, Result, Validity, Verdict
-from accord.core.task import Comparator, Program, Spec, Task, quorum_of
+from accord.core.task import Comparator, Program, Spec, Step, Task, quorum_of
 from accord.core.view import status_of
 
 KIND = "accord.certificate/1"
@@ -290,6 +290,8 @@ def _plain(value: object) -> object:
     """
     if isinstance(value, Content):
         return {"digest": value.digest, "size": value.size}
+    if isinstance(value, Step) and value.secrets:
+        return _fields(value) | {"env": _by_digest(value)}
     if isinstance(value, msgspec.Struct):
         return _fields(value)
     if isinstance(value, Mapping):
@@ -297,6 +299,14 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple | list):
         return [_plain(inner) for inner in value]
     return value.value if isinstance(value, enum.Enum) else value
+
+
+def _by_digest(step: Step) -> dict[str, str]:
+    """The environment with each secret as the digest of its value."""
+    return {
+        name: hashlib.sha256(value.encode()).hexdigest() if name in step.secrets else value
+        for name, value in step.env.items()
+    }
 
 
 def _fields(value: msgspec.Struct) -> dict[str, object]:

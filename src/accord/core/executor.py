@@ -46,7 +46,7 @@ class ExecutorInfo(msgspec.Struct, frozen=True, kw_only=True):
     address: str = ""
     tags: tuple[str, ...] = ()
     languages: Mapping[str, str] = {}
-    """Preset name to the version that its probe printed."""
+    """Preset name to the version that its probe printed; others of a preset are NAME@WHICH."""
     os: str = ""
     cpu: str = ""
     cores: int = 1

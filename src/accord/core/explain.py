@@ -41,6 +41,7 @@ from accord.core.replica import (
 from accord.core.retry import FAULTS, faults
 from accord.core.status import Reason, Status
 from accord.core.task import Stage, Task, quorum_of
+from accord.core.versions import base_of, versions_of
 from accord.core.view import done, reason_of, shown_replica, status_of
 
 NAMED = 3
@@ -206,9 +207,11 @@ def _why_none(executors: Sequence[Executor], missing: Mapping[ExecutorName, Sequ
 
 def _there_are(what: str, executors: Sequence[Executor]) -> str:
     """What there is instead, where a list helps to choose."""
-    kind = what.split(" ", 1)[0]
-    if kind == "language":
-        found = sorted({name for e in executors for name in e.info.languages})
+    kind, *rest = what.split(" ")
+    if kind == "language" and len(rest) > 1:
+        found = sorted({v for e in executors for v in versions_of(e.info.languages, rest[0])})
+    elif kind == "language":
+        found = sorted({base_of(name) for e in executors for name in e.info.languages})
     elif kind == "tag":
         found = sorted({tag for e in executors for tag in e.info.tags})
     elif kind == "isolation":
@@ -335,7 +338,8 @@ def _ran(task: Task, result: Result, where: str) -> str:
     how = _how(step, name, task)
     after = f"on {where} after {span(step.wall_time)}"
     verdict = "" if result.verdict is Verdict.OK else f" ({_word(result.verdict)})"
-    return f"The {name} {how} {after}{verdict}.{_advice(result, step, name)}"
+    before = " It was compiled before (cached)." if result.compile and result.compile.cached else ""
+    return f"The {name} {how} {after}{verdict}.{before}{_advice(result, step, name)}"
 
 
 def _how(step: StepResult, name: str, task: Task) -> str:

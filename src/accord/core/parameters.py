@@ -188,8 +188,8 @@ def fill(template: NewTask, values: Mapping[str, Scalar]) -> NewTask:
 
     Filled are its name, its labels' values, commands, arguments, environment, stdin, and the names
     of source and output files, those that are compared included. Contents of source files are the
-    same for all, and so is a program that compares. Raises Invalid where two files come to have one
-    name, or the values take more room than a task has.
+    same for all, and so are secrets and a program that compares. Raises Invalid where two files come
+    to have one name, or the values take more room than a task has.
     """
     put = filler(values)
     labels = {key: put(value) for key, value in template.labels.items()}
@@ -232,7 +232,9 @@ def _filled_step(step: Step, put: Callable[[str], str]) -> Step:
         step,
         command=put(command) if isinstance(command, str) else tuple(map(put, command)),
         args=tuple(map(put, step.args)),
-        env={name: put(value) for name, value in step.env.items()},
+        env={
+            name: value if name in step.secrets else put(value) for name, value in step.env.items()
+        },
         stdin=_filled_content(step.stdin, put) if step.stdin else None,
     )
 

@@ -556,12 +556,16 @@ def _lesson(task: Task, replica: Replica, kind: Kind) -> Lesson:
 
 
 def claimed_credit(replica: Replica, benchmark: float) -> float:
-    """What a replica's work is worth by itself: CPU seconds times its executor's benchmark."""
+    """What a replica's work is worth by itself: CPU seconds times its executor's benchmark.
+    A compile step that was not run again earns nothing.
+    """
     if replica.result is None:
         return 0.0
     compiled, executed = replica.result.compile, replica.result.execute
     seconds = executed.cpu_time if executed else 0.0
-    return benchmark * (seconds + compiled.cpu_time if compiled else seconds)
+    if compiled and not compiled.cached:
+        seconds += compiled.cpu_time
+    return benchmark * seconds
 
 
 def granted(task: Task, benchmarks: Mapping[ExecutorName, float]) -> Task:

@@ -127,6 +127,9 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True):
     stderr: Content = EMPTY
     stdout_truncated: bool = False
     stderr_truncated: bool = False
+    cached: bool = False
+    """Not run again: the executor had run the same compile step for the same user before. What
+    stands here is of that run."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -15,6 +15,9 @@ from accord.core.replica import Content, Replica, Stage
 NEVER = 1e18
 """A time that does not come: the transition time of a task that waits for nothing."""
 
+MASK = "***"
+"""What stands where a secret is shown."""
+
 INLINE_STREAM = 8 * 1024
 """A stream up to this many bytes lies in the document; a longer one is a blob."""
 INLINE_DOCUMENT = 128 * 1024
@@ -36,6 +39,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     env: Mapping[str, str] = {}
     stdin: Content | None = None
     limits: Limits
+    secrets: tuple[str, ...] = ()
+    """Names of variables whose values are for the program alone: see ``shown_env``."""
 
 
 class Requires(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +52,8 @@ class Requires(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of memory of the machine; the limits of the steps count as a minimum anyway."""
     isolation: str = ""
     """The lowest isolation level accepted; empty means the cluster's default."""
+    language_version: str = ""
+    """The toolchain's version, as far as it matters: ``3.11`` takes 3.11.2; empty takes any."""
 
 
 class Default(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="default"):
@@ -224,6 +231,11 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     retry_of: TaskId | None = None
 
 
+def shown_env(step: Step) -> dict[str, str]:
+    """The environment as it may be shown: the values of secrets are masked."""
+    return {name: MASK if name in step.secrets else value for name, value in step.env.items()}
+
+
 def quorum_of(task: Task) -> int:
     """How many results must be there before one can be the task's."""
     return task.spec.redundancy.min_quorum if task.quorum is None else task.quorum
@@ -274,6 +286,7 @@ __all__ = [
     "EXECUTE_DEFAULTS",
     "INLINE_DOCUMENT",
     "INLINE_STREAM",
+    "MASK",
     "NEVER",
     "Assimilation",
     "Comparator",
@@ -299,5 +312,6 @@ __all__ = [
     "blobs",
     "contents",
     "quorum_of",
+    "shown_env",
     "spec_contents",
 ]

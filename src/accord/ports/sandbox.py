@@ -62,6 +62,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     size: int
     chunks: Iterator[bytes]
+    mode: int = 0o644
+    """Permission bits."""
 
 
 class Box(Protocol):
@@ -90,9 +92,12 @@ class Box(Protocol):
         did); the box is then only fit to be closed.
         """
 
-    def collect(self, globs: Sequence[str], max_files: int, max_bytes: int) -> Iterator[Kept | str]:
+    def collect(
+        self, globs: Sequence[str], max_files: int, max_bytes: int, *, folders: bool = False
+    ) -> Iterator[Kept | str]:
         """Regular files that match, by path; a str is the path of one that was passed over
-        (not a regular file, or over the caps).
+        (not a regular file, or over the caps). With ``folders`` also the path of each folder that
+        would not come about by writing these files: an empty one, or with permissions of its own.
         """
 
     def kill(self) -> None:

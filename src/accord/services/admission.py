@@ -36,6 +36,7 @@ from accord.core.task import (
     Step,
 )
 from accord.core.transition import check_adaptive, check_policy
+from accord.core.versions import WISH
 from accord.ports.assimilator import KEEP, Assimilator
 from accord.ports.blobs import Blobs
 from accord.services.weight import spec_bytes
@@ -140,6 +141,7 @@ def _check_spec(spec: Spec, caps: Limits) -> None:
     _check_runnable(spec, caps)
     _check_redundancy(spec.redundancy, caps)
     _check_requires(spec.requires)
+    _check_version(spec)
     _require(len(spec.outputs) <= MOST_OUTPUTS, "outputs", f"takes at most {MOST_OUTPUTS} globs")
     for glob in spec.outputs:
         _check_path("outputs", glob)
@@ -227,6 +229,9 @@ def _check_step(field: str, step: Step, caps: Limits) -> None:
     _check_no_nul(f"{field}.command", command)
     _check_no_nul(f"{field}.args", step.args)
     _check_no_nul(f"{field}.env", step.env.values())
+    _require(
+        set(step.secrets) <= step.env.keys(), f"{field}.secrets", "must be names of the environment"
+    )
     for name in step.env:
         _require(
             bool(_ENV.fullmatch(name)),
@@ -260,6 +265,13 @@ def _check_requires(requires: Requires) -> None:
         "requires.isolation",
         f"must be one of {known}",
     )
+
+
+def _check_version(spec: Spec) -> None:
+    wish, field = spec.requires.language_version, "requires.language_version"
+    if wish:
+        _require(bool(WISH.fullmatch(wish)), field, "must be numbers with dots, such as 3.11")
+        _require(spec.language is not None, field, "needs a language, whose version it is")
 
 
 # -- pieces ------------------------------------------------------------------------------

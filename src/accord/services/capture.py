@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from accord.core.ids import Digest
@@ -18,6 +18,7 @@ from accord.core.task import INLINE_STREAM
 
 IN_MEMORY = 64 << 10
 """Bytes of a stream that stay in memory; beyond, all of it lies in a file."""
+_PIECE = 1 << 20
 
 
 class Capture:
@@ -58,6 +59,13 @@ class Capture:
             if self._fd is None:
                 return bytes(self._memory[offset : offset + size])
             return os.pread(self._fd, size, offset)
+
+    def pieces(self) -> Iterator[bytes]:
+        """All bytes so far, from the beginning."""
+        at = 0
+        while piece := self.read(at, _PIECE):
+            at += len(piece)
+            yield piece
 
     def finish(self) -> tuple[Content, Path | None]:
         """The stream as content, and the file that holds it where it is too long to be inline.

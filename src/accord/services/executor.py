@@ -20,6 +20,8 @@ from accord.ports.clock import Clock, Ids
 from accord.ports.judicator import Judicator
 from accord.ports.sandbox import Sandbox
 from accord.services import machine
+from accord.services.cache import Cache
+from accord.services.compiles import Compiles
 from accord.services.holdings import Holdings
 from accord.services.inputs import Inputs
 from accord.services.links import POLLERS, Link, PollLink, PushLink
@@ -27,7 +29,7 @@ from accord.services.outbox import Outbox
 from accord.services.run import Tools
 from accord.services.slots import Slot
 from accord.services.spool import Spool
-from accord.services.toolchains import Toolchains
+from accord.services.toolchains import Toolchains, presets_with
 from accord.services.uploads import Uploader
 
 KILL_BOUND = 10.0
@@ -69,7 +71,11 @@ class Executor:
         self._sandbox = sandbox
         self._clock = clock
         self._ids = ids
-        self._toolchains = Toolchains(settings.sandbox.mounts, home or Path.home(), presets)
+        self._toolchains = Toolchains(
+            settings.sandbox.mounts,
+            home or Path.home(),
+            presets_with(settings.executor.languages, presets),
+        )
         self._delivery = delivery
         self._slots = machine.slots(settings.executor)
         self._spool = Spool(data / "spool")
@@ -173,10 +179,12 @@ class Executor:
 
     def _start_threads(self, link: Link) -> None:
         settings = self._settings.executor
-        inputs = Inputs(self._pushes, self._data / "spool", self._clock, self._ids)
+        cache = Cache(self._data / "cache", settings.cache_bytes)
+        inputs = Inputs(self._pushes, self._data / "spool", cache, self._clock, self._ids)
         tools = Tools(
             sandbox=self._sandbox,
             inputs=inputs,
+            compiles=Compiles(cache, self._clock, self._toolchains),
             spool=self._spool,
             toolchains=self._toolchains,
             holdings=self._holdings,

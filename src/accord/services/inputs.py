@@ -1,7 +1,8 @@
 """A task's inputs, as streams: what is inline from the document, the rest from the judicator.
 
 A blob is never whole in memory, is checked against its digest as it passes, and is asked for again
-from where it stopped when the judicator is away for a while.
+from where it stopped when the judicator is away for a while. One that fits into the cache is fetched
+into it first, once for all runs that want it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from accord.core.replica import Content
 from accord.ports.clock import Clock, Ids
 from accord.ports.judicator import Judicator
 from accord.services.backoff import Backoff
+from accord.services.cache import Cache, pieces
+from accord.services.flights import Flights, Stopped
 from accord.services.holdings import Job
 
 PIECE = 1 << 20
@@ -26,16 +29,16 @@ _SMALL_STDIN = 1 << 20
 """Bytes of stdin that are kept in memory while the program runs; more goes to a file."""
 
 
-class Stopped(Exception):
-    """The run was stopped from outside. Never leaves the run."""
-
-
 class Inputs:
     """Fetches contents for the runs of one executor; safe from any thread."""
 
-    def __init__(self, judicator: Judicator, scratch: Path, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, judicator: Judicator, scratch: Path, cache: Cache, clock: Clock, ids: Ids
+    ) -> None:
         self._judicator = judicator
         self._scratch = scratch
+        self._cache = cache
+        self._flights = Flights(clock)
         self._clock = clock
         self._ids = ids
 
@@ -46,6 +49,37 @@ class Inputs:
         if content.inline is not None:
             yield content.inline
             return
+        fd = self._kept(content, job)
+        if fd is None:
+            yield from self._fetched(content, job)
+            return
+        try:
+            for piece in pieces(fd):
+                if job.stop.is_set():
+                    raise Stopped
+                yield piece
+        finally:
+            os.close(fd)
+
+    def _kept(self, content: Content, job: Job) -> int | None:
+        """A descriptor of the content in the cache, fetched where it is not there yet; None where
+        it cannot be kept there.
+        """
+        name = f"blob-{content.digest}"
+        if content.size > self._cache.largest:
+            return None
+        if (fd := self._cache.open(name)) is not None:
+            return fd
+        with self._flights.join(name, job.stop) as flight:
+            if not flight.first:
+                return self._cache.open(name)
+            fd = self._cache.open(name)  # it may have come between the two looks
+            if fd is None and self._cache.add(name, self._fetched(content, job)):
+                fd = self._cache.open(name)
+            flight.done = fd is not None
+            return fd
+
+    def _fetched(self, content: Content, job: Job) -> Iterator[bytes]:
         digest, offset = hashlib.sha256(), 0
         while offset < content.size:
             piece = self._piece(content, offset, job)

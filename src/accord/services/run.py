@@ -34,8 +34,10 @@ from accord.core.task import Step
 from accord.ports.judicator import Assignment, Finished
 from accord.ports.sandbox import Box, Command, Kept, Ran, Sandbox
 from accord.services.capture import Capture
+from accord.services.compiles import Compiles
+from accord.services.flights import Flight, Stopped
 from accord.services.holdings import Holdings, Job, Why, without_result
-from accord.services.inputs import Inputs, Stopped
+from accord.services.inputs import Inputs
 from accord.services.spool import Spool
 from accord.services.toolchains import Toolchain, Toolchains, environment
 
@@ -77,6 +79,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
 
     sandbox: Sandbox
     inputs: Inputs
+    compiles: Compiles
     spool: Spool
     toolchains: Toolchains
     holdings: Holdings
@@ -103,7 +106,9 @@ class Run:
         self._assignment = assignment
         self._task = assignment.task
         self._spec = assignment.task.spec
-        self._toolchain: Toolchain = tools.toolchains.of(self._spec.language)
+        self._toolchain: Toolchain = tools.toolchains.for_task(self._spec)
+        steps = [s for s in (self._spec.compile, self._spec.execute) if s]
+        self._disk = max(step.limits.disk for step in steps)
         self._started = False
         self._files: dict[Digest, Path] = {}
 
@@ -122,24 +127,23 @@ class Run:
     # -- the stages ----------------------------------------------------------------------
 
     def _open(self) -> Box:
-        steps = [s for s in (self._spec.compile, self._spec.execute) if s]
-        disk = max(step.limits.disk for step in steps)
-        self._check_room(disk)
+        self._check_room()
         sandbox, mounts = self._tools.sandbox, self._toolchain.mounts
-        box = sandbox.open(self._slot, disk, mounts, user=self._task.user)
+        box = sandbox.open(self._slot, self._disk, mounts, user=self._task.user)
         self._tools.holdings.attach(self._job, box)
         return box
 
-    def _check_room(self, disk: int) -> None:
+    def _check_room(self) -> None:
         files = self._spec.source.files if self._spec.source else {}
-        if sum(content.size for content in files.values()) > disk:
+        if sum(content.size for content in files.values()) > self._disk:
             raise Invalid("The task's files are larger than its disk limit.", field="limits.disk")
 
     def _steps(self, box: Box) -> Result:
-        self._place(box)
         compiled = None
-        if self._spec.compile is not None:
-            compiled, verdict = self._step(box, self._spec.compile, Phase.COMPILING, "compile_")
+        if self._spec.compile is None:
+            self._place(box)
+        else:
+            compiled, verdict = self._compiled(box, self._spec.compile)
             if verdict is not Verdict.OK:
                 return Result(verdict=verdict, compile=compiled)
         if self._spec.data is not None:
@@ -154,6 +158,51 @@ class Run:
             kept=kept,
             kept_dropped=dropped,
         )
+
+    def _compiled(self, box: Box, step: Step) -> tuple[StepResult, Verdict]:
+        """Compile, or do as if where the same was compiled before or is just now."""
+        compiles = self._tools.compiles
+        name = compiles.key(self._task, self._disk)
+        if name is None:
+            return self._compile(box, step)
+        if (found := self._again(box, name, waited=False)) is not None:
+            return found
+        with compiles.join(name, self._job.stop) as flight:
+            if flight.first:
+                return self._first(box, step, name, flight)
+        found = self._again(box, name, waited=True) if flight.done else None
+        return found or self._compile(box, step)
+
+    def _first(self, box: Box, step: Step, name: str, flight: Flight) -> tuple[StepResult, Verdict]:
+        if (found := self._again(box, name, waited=False)) is not None:
+            flight.done = True  # it came between the two looks
+            return found
+        result, verdict = self._compile(box, step)
+        streams = self._job.streams
+        printed = (streams["compile_stdout"], streams["compile_stderr"])
+        flight.done = self._tools.compiles.keep(name, box, verdict, result, printed)
+        return result, verdict
+
+    def _compile(self, box: Box, step: Step) -> tuple[StepResult, Verdict]:
+        self._place(box)
+        return self._step(box, step, Phase.COMPILING, "compile_")
+
+    def _again(self, box: Box, name: str, *, waited: bool) -> tuple[StepResult, Verdict] | None:
+        """What that step came to before, with all that it left; None where nobody knows."""
+        with self._tools.compiles.before(name, waited=waited) as before:
+            if before is None:
+                return None
+            self._tools.holdings.enter(self._job, Phase.COMPILING)
+            streams = [self._capture("compile_" + name) for name in ("stdout", "stderr")]
+            for capture, printed in zip(streams, before.streams(), strict=True):
+                for piece in printed:
+                    capture.append(piece)
+            before.place(box)
+            stdout, stderr = (self._stored(capture) for capture in streams)
+            step = msgspec.structs.replace(
+                before.entry.step, stdout=stdout, stderr=stderr, cached=True
+            )
+            return step, before.entry.verdict
 
     def _place(self, box: Box) -> None:
         source = self._spec.source
@@ -289,7 +338,7 @@ class Run:
             session=self._assignment.session,
             end=end,
             killed=end is None,
-            started=self._started,
+            started=self._started or isinstance(end, Result),
         )
 
 

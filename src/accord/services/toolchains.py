@@ -14,9 +14,12 @@ from pathlib import Path
 import msgspec
 
 from accord import logs
+from accord.config import LanguageSettings
 from accord.core.errors import SandboxError
 from accord.core.languages import PRESETS, Preset
 from accord.core.limits import MIB, Limits
+from accord.core.task import Spec
+from accord.core.versions import base_of, toolchain_for
 from accord.ports.sandbox import Box, Command, Mount, Ran, Sandbox
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -51,6 +54,11 @@ class Toolchains:
         self._absent: dict[str, str] = {}
 
     @property
+    def shown(self) -> tuple[Mount, ...]:
+        """The administrator's mounts."""
+        return self._shown
+
+    @property
     def absent(self) -> Mapping[str, str]:
         """Why each of the other languages was not found; empty before ``probe``."""
         return self._absent
@@ -60,9 +68,15 @@ class Toolchains:
         """The languages that were found, with their versions; empty before ``probe``."""
         return self._versions
 
-    def of(self, language: str | None) -> Toolchain:
-        """What a task of that language gets; a task may well have none."""
-        preset = self._presets.get(language or "")
+    def for_task(self, spec: Spec) -> Toolchain:
+        """What a task gets, of its language and the version that it asks for."""
+        language = spec.language or ""
+        found = toolchain_for(self._versions, language, spec.requires.language_version)
+        return self.of(found or language)
+
+    def of(self, name: str | None) -> Toolchain:
+        """What tasks of a toolchain get; a task may well have none."""
+        preset = self._presets.get(name or "")
         if preset is None:
             return Toolchain(env={"PATH": _path(self._shown)})
         own = tuple(
@@ -116,6 +130,23 @@ class Toolchains:
 
     def _value(self, text: str) -> str:
         return str(self._home) + text[1:] if text == "~" or text.startswith("~/") else text
+
+
+def presets_with(
+    more: Sequence[LanguageSettings], presets: Mapping[str, Preset] = PRESETS
+) -> dict[str, Preset]:
+    """The presets and the toolchains that the administrator has set beside them."""
+    found = dict(presets)
+    for one in more:
+        if (base := presets.get(base_of(one.name))) is not None:
+            found[one.name] = msgspec.structs.replace(
+                base,
+                name=one.name,
+                mounts=one.mounts or base.mounts,
+                env={**base.env, **one.env},
+                probe=one.probe or base.probe,
+            )
+    return found
 
 
 def environment(*more: Mapping[str, str]) -> dict[str, str]:

@@ -52,7 +52,7 @@ def _runnable_texts(what: Spec | Program) -> list[str]:
 
 def _texts(step: Step) -> list[str]:
     command = (step.command,) if isinstance(step.command, str) else step.command
-    return [*command, *step.args, *step.env, *step.env.values()]
+    return [*command, *step.args, *step.env, *step.env.values(), *step.secrets]
 
 
 def task_bytes(task: Task) -> int:

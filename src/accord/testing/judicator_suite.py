@@ -176,6 +176,12 @@ class _Adding:
             ({"outputs": ("../*",)}, "outputs"),
             ({"requires": Requires(isolation="magic")}, "requires.isolation"),
             ({"requires": Requires(cpus=0)}, "requires.cpus"),
+            ({"requires": Requires(language_version="3")}, "requires.language_version"),
+            (
+                {"language": "python", "requires": Requires(language_version=">=3")},
+                "requires.language_version",
+            ),
+            ({"execute": a_step(env={"A": ""}, secrets=("B",))}, "execute.secrets"),
             ({"deadline": -1.0}, "deadline"),
             ({"redundancy": Redundancy(distinct="planet")}, "redundancy.distinct"),
             ({"redundancy": Redundancy(max_error_replicas=0)}, "redundancy.max_error_replicas"),
@@ -428,6 +434,18 @@ class _Working:
         judicator.add([a_new(requires=Requires(isolation="none"), name="anywhere")])
         assert [a.task.name for a in weak.poll(vacant=9).assign] == ["anywhere"]
         assert len(tagged.poll(vacant=9).assign) == 2
+
+    def test_a_version_of_a_language_is_asked_for(self, judicator: Judicator) -> None:
+        old = Machine(judicator, "old", languages={"python": "Python 3.9.2"})
+        both = {"python": "Python 3.11.2", "python@3.12": "Python 3.12.1"}
+        new = Machine(judicator, "new", languages=both)
+        old.hello()
+        new.hello()
+        for version in ("3.12", "3.9", "3.1"):
+            wish = Requires(language_version=version)
+            judicator.add([a_new(language="python", requires=wish, name=version)])
+        assert [a.task.name for a in old.poll(vacant=9).assign] == ["3.9"]
+        assert [a.task.name for a in new.poll(vacant=9).assign] == ["3.12"]
 
     def test_no_replica_is_given_twice(self, judicator: Judicator) -> None:
         machines = [Machine(judicator, f"e{i}") for i in range(4)]

@@ -717,6 +717,29 @@ def files_that_match_come_out_exactly(sandbox: Sandbox) -> None:
 
 
 @promise
+def a_work_directory_can_be_told_whole_and_made_again(sandbox: Sandbox) -> None:
+    with opened(sandbox) as box:
+        bash(box, "mkdir -p a/b; echo 1 > a/b/run; chmod 750 a/b/run; echo 2 > .hidden")
+        found = [kept for kept in _whole(box) if not isinstance(kept, str)]
+        assert found == [(".hidden", b"2\n", 0o644), ("a/b/run", b"1\n", 0o750)]
+    with opened(sandbox) as box:
+        for path, data, mode in found:
+            box.write(path, [data], mode)
+        assert list(_whole(box)) == found
+        assert bash(box, "stat -c %a a a/b a/b/run").out == b"755\n755\n750\n"
+        bash(box, "mkdir -p a/empty own; chmod 700 own; touch own/file")
+        assert [kept for kept in _whole(box) if isinstance(kept, str)] == ["a/empty", "own"]
+
+
+def _whole(box: Box) -> Iterator[tuple[str, bytes, int] | str]:
+    for kept in box.collect(["**"], 100, MIB, folders=True):
+        if isinstance(kept, str):
+            yield kept
+        else:
+            yield kept.path, b"".join(kept.chunks), kept.mode
+
+
+@promise
 def what_is_no_regular_file_is_passed_over(sandbox: Sandbox) -> None:
     script = """
 ln -s /etc/passwd link; ln -s /proc/1/environ secret; ln -s . loop; mkfifo pipe; mkdir folder

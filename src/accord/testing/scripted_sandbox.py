@@ -35,6 +35,10 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     wall_time: float = 0.01
     files: Mapping[str, bytes] = {}
     """What it leaves in the work directory."""
+    modes: Mapping[str, int] = {}
+    """The permission bits of these files, where they are not 0o644."""
+    folders: tuple[str, ...] = ()
+    """Empty folders that it leaves."""
     until: threading.Event | None = None
     """Goes on until this is set, the run is stopped, or the box is killed."""
     pieces: Callable[[], Iterable[bytes]] | None = None
@@ -51,15 +55,18 @@ class ScriptedBox:
         self.disk = disk
         self.user = user
         self.files: dict[str, bytes] = {}
+        self.modes: dict[str, int] = {}
+        self.folders: list[str] = []
         self.commands: list[Command] = []
         self.closed = False
         self.kills = 0
         self._sandbox = sandbox
         self._killed = threading.Event()
 
-    def write(self, path: str, chunks: Iterable[bytes], mode: int = 0o644) -> None:  # noqa: ARG002  # of the port
+    def write(self, path: str, chunks: Iterable[bytes], mode: int = 0o644) -> None:
         """Keep the file in memory; Invalid for a path that leaves the work directory."""
         self.files[_inside(path)] = b"".join(chunks)
+        self.modes[path] = mode
 
     def unpack(self, archive: Iterable[bytes], into: str = "") -> None:
         """Unpack into memory; Invalid for what is no zip or leaves the directory."""
@@ -79,6 +86,8 @@ class ScriptedBox:
         _emit(act, command, stdout, stderr)
         killed = self._wait(act.until, stop) or stop.is_set()
         self.files.update(act.files)
+        self.modes.update(act.modes)
+        self.folders += act.folders
         if killed:
             return Ran(signal=SIGKILL, wall_time=0.0, cpu_time=0.0, peak_memory=0, killed=True)
         return Ran(
@@ -90,8 +99,12 @@ class ScriptedBox:
             limit=act.limit,
         )
 
-    def collect(self, globs: Sequence[str], max_files: int, max_bytes: int) -> Iterator[Kept | str]:
-        """Files of memory that match; those over the caps by name only."""
+    def collect(
+        self, globs: Sequence[str], max_files: int, max_bytes: int, *, folders: bool = False
+    ) -> Iterator[Kept | str]:
+        """Files of memory that match; those over the caps, and folders, by name only."""
+        if folders:
+            yield from self.folders
         files, size = 0, 0
         for path, data in sorted(self.files.items()):
             if not any(fnmatch(path, glob) for glob in globs):
@@ -100,7 +113,8 @@ class ScriptedBox:
             if files > max_files or size > max_bytes:
                 yield path
             else:
-                yield Kept(path=path, size=len(data), chunks=iter([data]))
+                mode = self.modes.get(path, 0o644)
+                yield Kept(path=path, size=len(data), chunks=iter([data]), mode=mode)
 
     def kill(self) -> None:
         """End the act that is being played."""

@@ -264,6 +264,12 @@ def test_a_key_reads_back_as_the_class_that_it_spells() -> None:
         ({"requires": Requires(cpus=9)}, ["9 cores"]),
         ({"requires": Requires(memory=8192 * MIB)}, ["8192 MiB of memory"]),
         ({"language": "cpp"}, []),
+        ({"language": "python", "requires": Requires(language_version="3.11")}, []),
+        (
+            {"language": "python", "requires": Requires(language_version="3.12")},
+            ["language python 3.12"],
+        ),
+        ({"language": "go", "requires": Requires(language_version="1.22")}, ["language go"]),
     ],
 )
 def test_what_an_executor_lacks_is_told_in_words(spec: dict[str, Any], missing: list[str]) -> None:

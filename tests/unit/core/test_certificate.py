@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from accord.core.certificate import (
     Piece,
     Statement,
     Unreadable,
+    _plain,
     agreed_by,
     canonical,
     parse,
@@ -29,7 +31,7 @@ from accord.core.judging import Judgement, Judging, JudgingState
 from accord.core.lifecycle import Judged, JudgingClaimed, Reported, Tick
 from accord.core.policy import Policy
 from accord.core.replica import Content, Outcome, Stage, Validity, Verdict, content
-from accord.core.task import ErrorMask, Exact, Files, Numbers, Program, Source, Task
+from accord.core.task import ErrorMask, Exact, Files, Numbers, Program, Source, Spec, Task
 from accord.core.validation import validate
 from tests.builders import (
     NOW,
@@ -255,6 +257,19 @@ SPEC = a_spec(data=content(b"zip"), language="c")
 )
 def test_whatever_is_asked_otherwise_has_another_digest(changes):
     assert spec_digest(replace(SPEC, **changes)) != spec_digest(SPEC)
+
+
+def test_a_secret_counts_by_its_digest():
+    def spec(value: str, *secrets: str) -> Spec:
+        return a_spec(execute=a_step(env={"A": "1", "T": value}, secrets=secrets))
+
+    hashed = hashlib.sha256(b"hush").hexdigest()
+    assert spec_digest(spec("hush", "T")) != spec_digest(spec("rush", "T"))
+    assert spec_digest(spec("hush", "T")) != spec_digest(spec("hush"))
+    plain = {"command": ["/bin/echo", "hello"], "env": {"A": "1", "T": hashed}, "secrets": ["T"]}
+    told = _plain(spec("hush", "T"))
+    assert isinstance(told, dict)
+    assert told["execute"].items() >= plain.items()
 
 
 RESULT = a_result(kept={"a": content(b"b")})

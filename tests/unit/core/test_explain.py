@@ -75,6 +75,14 @@ def test_a_language_that_no_executor_has_is_named_with_those_there_are() -> None
     ("spec", "words"),
     [
         ({"requires": Requires(tags=("gpu",))}, "No executor has tag gpu; they have none at all."),
+        (
+            {"language": "python", "requires": Requires(language_version="3.12")},
+            "No executor has language python 3.12; there is 3.11.",
+        ),
+        (
+            {"language": "go", "requires": Requires(language_version="1")},
+            "No executor has language go; there are c, cpp, python.",
+        ),
         ({"requires": Requires(cpus=16)}, "No executor has 16 cores."),
         (
             {"requires": Requires(isolation="bwrap+cgv2")},
@@ -258,6 +266,10 @@ def done(**result: Any) -> Task:
             },
             "The compile step ended with exit code 1 on e1 after 500 ms (compile error)."
             " See compile_stderr for what it says.",
+        ),
+        (
+            {"compile": a_step_result(cached=True)},
+            "The program ended with exit code 0 on e1 after 500 ms. It was compiled before (cached).",
         ),
         (
             {

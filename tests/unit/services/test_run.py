@@ -21,6 +21,8 @@ from accord.core.replica import Content, ErrorClass, Failure, Phase, Result, Ver
 from accord.core.task import Source
 from accord.ports.judicator import Assignment, Finished
 from accord.ports.sandbox import Command, Ran
+from accord.services.cache import Cache
+from accord.services.compiles import Compiles
 from accord.services.holdings import Holdings, Job
 from accord.services.inputs import Inputs
 from accord.services.run import Ended, Run, Tools, judge
@@ -43,6 +45,7 @@ class Blobs:
     def __init__(self) -> None:
         self.data: dict[Digest, bytes] = {}
         self.away = 0
+        self.reads = 0
 
     def put(self, data: bytes) -> Content:
         kept = content(data)
@@ -53,6 +56,7 @@ class Blobs:
         if self.away:
             self.away -= 1
             raise Unavailable
+        self.reads += 1
         if digest not in self.data:
             raise NotFound
         return self.data[digest][offset : offset + min(size, 1000)]
@@ -67,11 +71,15 @@ class Bench:
         self.sandbox = ScriptedSandbox(ACTS)
         self.holdings = Holdings(self.clock, 1)
         self.spool = Spool(root / "spool")
+        self.cache = Cache(root / "cache", 1 << 20)
+        toolchains = Toolchains((), root)
+        scratch = root / "spool"
         self.tools = Tools(
             sandbox=self.sandbox,
-            inputs=Inputs(self.blobs, root / "spool", self.clock, FakeIds()),  # type: ignore[arg-type]  # it only reads blobs
+            inputs=Inputs(self.blobs, scratch, self.cache, self.clock, FakeIds()),  # type: ignore[arg-type]  # it only reads blobs
+            compiles=Compiles(self.cache, self.clock, toolchains),
             spool=self.spool,
-            toolchains=Toolchains((), root),
+            toolchains=toolchains,
             holdings=self.holdings,
             settings=SandboxSettings(kept_files=3, kept_bytes=1 << 20),
         )

@@ -6,11 +6,14 @@ import logging
 
 import pytest
 
+from accord.config import LanguageSettings
 from accord.core.errors import SandboxError
 from accord.core.languages import Preset
+from accord.core.task import Requires
 from accord.ports.sandbox import Command, Mount
-from accord.services.toolchains import PATH, Toolchains, environment
+from accord.services.toolchains import PATH, Toolchains, environment, presets_with
 from accord.testing.scripted_sandbox import Act, ScriptedSandbox
+from tests.builders import a_spec
 
 PRESETS = {
     name: Preset(name=name, title=name, file="main", run=("./main",), probe=(f"{name}c", "-v"))
@@ -93,3 +96,40 @@ def test_the_probe_is_given_what_the_tasks_get(at_home):
     toolchains.probe(ScriptedSandbox({"tool": tool}), 1)
     assert seen[0].env == environment(toolchains.of("tool").env)
     assert seen[0].env["TOOL_HOME"] == f"{home}/.tool"
+
+
+# -- several of a language ---------------------------------------------------------------
+
+
+@pytest.fixture
+def side_by_side(tmp_path):
+    (tmp_path / "opt" / "bin").mkdir(parents=True)
+    more = LanguageSettings(
+        name="good@2", mounts=(f"{tmp_path}/opt",), env={"NEW": "1"}, probe=("good2", "-v")
+    )
+    presets = presets_with([more], {"good": PRESETS["good"]})
+    toolchains = Toolchains((), tmp_path, presets)
+    toolchains.probe(ScriptedSandbox({**ACTS, "good2": Act(stdout=b"goodc 2.0.1")}), 2)
+    return toolchains
+
+
+def asking(version: str, language: str | None = "good"):
+    return a_spec(language=language, requires=Requires(language_version=version))
+
+
+def test_toolchains_of_a_language_stand_side_by_side(side_by_side, tmp_path):
+    assert side_by_side.versions == {"good": "goodc 1.2", "good@2": "goodc 2.0.1"}
+    for version in ("", "1", "1.2"):
+        assert side_by_side.for_task(asking(version)) == side_by_side.of("good")
+    new = side_by_side.for_task(asking("2.0"))
+    assert new.env == {"PATH": f"{tmp_path}/opt/bin:{PATH}", "NEW": "1"}
+    assert new.mounts == (Mount(source=f"{tmp_path}/opt"),)
+    assert side_by_side.for_task(asking("", None)) == side_by_side.of(None)
+
+
+def test_a_language_of_which_only_another_toolchain_answers_is_offered_by_that(tmp_path):
+    more = LanguageSettings(name="absent@2", probe=("good2", "-v"))
+    toolchains = Toolchains((), tmp_path, presets_with([more], {"absent": PRESETS["absent"]}))
+    toolchains.probe(ScriptedSandbox({**ACTS, "good2": Act(stdout=b"2.0")}), 1)
+    assert toolchains.versions == {"absent@2": "2.0"}
+    assert toolchains.for_task(asking("", "absent")) == toolchains.of("absent@2")

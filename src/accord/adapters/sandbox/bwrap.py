@@ -234,10 +234,11 @@ class BwrapBox:
 
     # -- files out -----------------------------------------------------------------------
 
-    def collect(self, globs: Sequence[str], max_files: int, max_bytes: int) -> Iterator[Kept | str]:
+    def collect(
+        self, globs: Sequence[str], max_files: int, max_bytes: int, *, folders: bool = False
+    ) -> Iterator[Kept | str]:
         """See ports.sandbox.Box."""
-        matches = matcher(globs)
-        for path, size in self._listed(matches):
+        for path, size in self._listed(matcher(globs), folders=folders):
             fits = max_files > 0 and size <= max_bytes
             opened = self._opened(path, size) if size >= 0 and fits else None
             if opened is None:
@@ -246,12 +247,13 @@ class BwrapBox:
             max_files -= 1
             max_bytes -= size
             try:
-                yield Kept(path=path, size=size, chunks=_chunks(opened, size))
+                mode = stat.S_IMODE(os.fstat(opened).st_mode)
+                yield Kept(path=path, size=size, chunks=_chunks(opened, size), mode=mode)
             finally:
                 os.close(opened)
 
-    def _listed(self, matches: Matcher) -> list[tuple[str, int]]:
-        found = []
+    def _listed(self, matches: Matcher, *, folders: bool) -> list[tuple[str, int]]:
+        found: list[tuple[str, int, int]] = []
         with self._talking():
             self._box.wire.send(b"list", b"%d" % _MOST_LISTED)
             for _ in range(_MOST_LISTED + 1):
@@ -259,10 +261,13 @@ class BwrapBox:
                 frame.close()
                 if frame.verb == b"end":
                     break
-                path, size = _listed_file(frame)
-                if matches(path):
-                    found.append((path, size))
-        return sorted(found)
+                found.append(_listed_file(frame))
+        filled = {path.rpartition("/")[0] for path, _, _ in found} if folders else set()
+        return sorted(
+            (path, size)
+            for path, size, mode in found
+            if matches(path) and (not stat.S_ISDIR(mode) or (folders and _odd(path, mode, filled)))
+        )
 
     def _opened(self, path: str, size: int) -> int | None:
         """A descriptor of a regular file of that size; None where it is not one (any more)."""
@@ -382,11 +387,16 @@ def _text(answer: Frame) -> str:
     return b" ".join(answer.fields)[:1000].decode("utf-8", "replace")
 
 
-def _listed_file(frame: Frame) -> tuple[str, int]:
-    """A path and its size, as the init tells them. Raises Broken where that makes no sense."""
-    if frame.verb != b"file" or len(frame.fields) != 2 or len(frame.fields[0]) > _LONGEST_PATH:
+def _listed_file(frame: Frame) -> tuple[str, int, int]:
+    """A path, its size and mode, as the init tells them. Raises Broken where that makes no sense."""
+    if frame.verb != b"file" or len(frame.fields) != 3 or len(frame.fields[0]) > _LONGEST_PATH:
         raise Broken("no list of files")
-    return os.fsdecode(frame.fields[0]), int(frame.fields[1])
+    return os.fsdecode(frame.fields[0]), int(frame.fields[1]), int(frame.fields[2])
+
+
+def _odd(path: str, mode: int, filled: set[str]) -> bool:
+    """Whether a folder is other than one that comes about when files are written below it."""
+    return path not in filled or stat.S_IMODE(mode) != 0o755
 
 
 def _chunks(fd: int, size: int) -> Iterator[bytes]:

@@ -146,8 +146,8 @@ def _unpack(wire: Wire, folder: Folder, frame: Frame) -> None:
 
 
 def _list(wire: Wire, folder: Folder, frame: Frame) -> None:
-    for path, size in folder.walk(int(frame.fields[0])):
-        wire.send(b"file", path, b"%d" % size)
+    for path, size, mode in folder.walk(int(frame.fields[0])):
+        wire.send(b"file", path, b"%d" % size, b"%d" % mode)
     wire.send(b"end")
 
 
@@ -278,7 +278,7 @@ def _kill_the_rest() -> None:
 
 def _largest(roots: tuple[Folder, ...]) -> int:
     """The size of the largest file of a program that failed: some take SIGXFSZ as an error."""
-    return max((size for root in roots for _, size in root.walk(2000)), default=0)
+    return max((size for root in roots for _, size, _ in root.walk(2000)), default=0)
 
 
 def _child(wire: Wire, request: _Request) -> None:

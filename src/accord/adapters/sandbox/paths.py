@@ -83,9 +83,9 @@ class Folder:
             raise BadPath("is not a regular file")
         return fd, about.st_size
 
-    def walk(self, most: int) -> Iterator[tuple[bytes, int]]:
-        """Everything below that is no folder, by path, with its size (-1: no regular file).
-        Stops after ``most`` entries; folders that cannot be read are passed over.
+    def walk(self, most: int) -> Iterator[tuple[bytes, int, int]]:
+        """Everything below by path, with its size (-1: no regular file) and mode. Stops after
+        ``most`` entries; what is in folders that cannot be read is passed over.
         """
         waiting: list[list[bytes]] = [[]]
         while waiting:
@@ -105,10 +105,9 @@ class Folder:
                             about = entry.stat(follow_symlinks=False)
                         except OSError:  # the folder may be read, but not entered
                             continue
-                        if not stat.S_ISDIR(about.st_mode):
-                            size = about.st_size if stat.S_ISREG(about.st_mode) else -1
-                            yield b"/".join(parts), size
-                        elif len(parts) <= _DEEPEST:
+                        size = about.st_size if stat.S_ISREG(about.st_mode) else -1
+                        yield b"/".join(parts), size, about.st_mode
+                        if stat.S_ISDIR(about.st_mode) and len(parts) <= _DEEPEST:
                             waiting.append(parts)
             finally:
                 os.close(fd)

@@ -21,7 +21,7 @@ from accord.core.judging import Judging
 from accord.core.replica import Content, Replica, Result, StepResult
 from accord.core.search import Page, Summary
 from accord.core.standing import Standing
-from accord.core.task import Program, Redundancy, Scalar, Spec, Step, Task, quorum_of
+from accord.core.task import Program, Redundancy, Scalar, Spec, Step, Task, quorum_of, shown_env
 from accord.core.view import reason_of, result_of
 from accord.ports.judicator import Judicator, Pong, TaskView
 
@@ -93,6 +93,7 @@ class TaskOut(BaseModel):
     stderr: str | None
     compile_stdout: str | None
     compile_stderr: str | None
+    compile_cached: bool = Field(description="Compiled before; its output is of that time.")
     truncated: bool
     stdout_truncated: bool
     stderr_truncated: bool
@@ -330,6 +331,7 @@ def task_out(view: TaskView, judicator: Judicator) -> TaskOut:
         cancel_requested_at=iso(task.cancel_requested_at),
         language=task.spec.language,
         spec=spec_out(task.spec),
+        compile_cached=bool(result and result.compile and result.compile.cached),
         links=_links(task),
         **streams,
     )
@@ -470,7 +472,7 @@ def _step_out(step: Step | None) -> dict[str, Any] | None:
     return {
         "command": step.command if isinstance(step.command, str) else list(step.command),
         "args": list(step.args),
-        "env": dict(step.env),
+        "env": shown_env(step),
         "stdin": _told(step.stdin),
         "limits": _plain(step.limits),
     }

@@ -220,7 +220,11 @@ def _requires(task: Submission) -> Requires:
     if given is None:
         return Requires()
     return Requires(
-        tags=tuple(given.tags), cpus=given.cpus, memory=given.memory, isolation=given.isolation
+        tags=tuple(given.tags),
+        cpus=given.cpus,
+        memory=given.memory,
+        isolation=given.isolation,
+        language_version=given.language_version,
     )
 
 

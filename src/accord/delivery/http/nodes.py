@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from flask import Response
@@ -14,6 +15,7 @@ from accord.core.executor import Executor, ExecutorState
 from accord.core.ids import ExecutorName
 from accord.core.languages import PRESETS
 from accord.core.user import Role
+from accord.core.versions import base_of
 from accord.delivery.http.access import caller
 from accord.delivery.http.context import gateway
 from accord.delivery.http.documents import (
@@ -124,6 +126,11 @@ def languages(query: NoQuery) -> Response:  # noqa: ARG001  # refuses parameters
     return answer(Languages(items=languages_of(gateway().judicator.executors())))
 
 
+def announced(languages: Mapping[str, str], language: str) -> list[str]:
+    """What the probes of a language's toolchains printed."""
+    return [text for name, text in languages.items() if base_of(name) == language]
+
+
 def languages_of(found: list[Executor]) -> list[LanguageOut]:
     """The presets, with the executors that take work and have what they need."""
     working = [e for e in found if e.state is ExecutorState.ONLINE]
@@ -134,9 +141,9 @@ def languages_of(found: list[Executor]) -> list[LanguageOut]:
             file=preset.file,
             compiled=bool(preset.compile),
             executors={
-                e.name: e.info.languages[preset.name]
+                e.name: ", ".join(versions)
                 for e in working
-                if preset.name in e.info.languages
+                if (versions := announced(e.info.languages, preset.name))
             },
         )
         for preset in PRESETS.values()

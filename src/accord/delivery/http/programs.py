@@ -27,6 +27,8 @@ from accord.delivery.http.submissions import (
     check_step,
     execute_of,
     raw,
+    secrets_of,
+    values_of,
     wishes,
 )
 from accord.delivery.http.uploads import Uploads
@@ -86,7 +88,8 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
         return Step(
             command=command,
             args=tuple(given.args),
-            env=given.env,
+            env=values_of(given.env),
+            secrets=secrets_of(given.env),
             stdin=_stdin(given, put),
             limits=self.compile_limits,
         )
@@ -99,7 +102,8 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
         return Step(
             command=command,
             args=tuple(given.args),
-            env=given.env,
+            env=values_of(given.env),
+            secrets=secrets_of(given.env),
             stdin=put.put_stream(parts.stdin) if parts.stdin else _stdin(given, put),
             limits=self.execute_limits,
         )

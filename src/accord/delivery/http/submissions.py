@@ -86,6 +86,15 @@ class LimitsIn(Strict):
     open_files: int | None = Field(default=None, ge=FLOORS.open_files)
 
 
+class SecretIn(Strict):
+    """A value that is for the program alone and reads back as ``***``."""
+
+    secret: Word
+
+
+Env = dict[EnvName, Word | SecretIn]
+
+
 class StepIn(Strict):
     """One command. A string is a script for bash; a list is an argv without a shell."""
 
@@ -93,7 +102,7 @@ class StepIn(Strict):
         default=None, description="From the language where absent."
     )
     args: list[Word] = []
-    env: dict[EnvName, Word] = {}
+    env: Env = {}
     stdin: Bytes | None = None
     limits: LimitsIn | None = None
 
@@ -111,6 +120,9 @@ class RequiresIn(Strict):
     tags: list[Line] = Field(default=[], max_length=32)
     cpus: int = Field(default=1, ge=1, le=1024)
     memory: int = Field(default=0, ge=0, le=1 << 50)
+    language_version: Annotated[str, StringConstraints(max_length=100)] = Field(
+        default="", description="As far as it matters: 3.11 takes 3.11.2."
+    )
     isolation: Literal["", *ISOLATION_LEVELS] = ""  # type: ignore[valid-type]  # made from the core's list
 
 
@@ -123,7 +135,7 @@ class Runnable(Strict):
     )
     stdin: Bytes | None = None
     args: list[Word] | None = None
-    env: dict[EnvName, Word] | None = None
+    env: Env | None = None
     limits: LimitsIn | None = Field(default=None, description="Of the execute step.")
     compile: StepIn | None = None
     execute: StepIn | None = None
@@ -311,12 +323,22 @@ def execute_of(task: Runnable) -> StepIn:
     return given.model_copy(update=short)
 
 
+def values_of(env: Mapping[str, str | SecretIn]) -> dict[str, str]:
+    """The variables as the program gets them."""
+    return {name: v.secret if isinstance(v, SecretIn) else v for name, v in env.items()}
+
+
+def secrets_of(env: Mapping[str, str | SecretIn]) -> tuple[str, ...]:
+    """The names of those that are secret."""
+    return tuple(name for name, value in env.items() if isinstance(value, SecretIn))
+
+
 def check_step(step: StepIn, field: str) -> None:
     """Check what a model cannot say. Raises Invalid."""
     words = [step.command] if isinstance(step.command, str) else list(step.command or [])
     if step.command is not None and (not words or not words[0].strip()):
         raise Invalid("The command is empty. Name a program.", field=f"{field}.command")
-    words += [*step.args, *step.env, *step.env.values()]
+    words += [*step.args, *step.env, *values_of(step.env).values()]
     if sum(len(word.encode("utf-8")) + 1 for word in words) > _LONGEST_STEP:
         raise Invalid(
             f"Command, arguments and environment are longer than {_LONGEST_STEP} bytes together. "

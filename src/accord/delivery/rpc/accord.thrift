@@ -95,6 +95,8 @@ struct StepResult {
   9: optional Content stderr
   10: optional bool stdout_truncated
   11: optional bool stderr_truncated
+  /** Of a compile step: taken from an earlier run of the same step for the same user. */
+  12: optional bool cached
 }
 
 /** The end of a replica that the box ran to a verdict, whichever. */
