@@ -104,6 +104,59 @@ def test_many_tasks_each_run_once(platform):
     assert runs_of(sandbox, "say") == 60
 
 
+def far_away(report: Report, orders: Orders) -> Orders:
+    """The answer of a judicator that seems to be a second away."""
+    return msgspec.structs.replace(orders, held=orders.held - 1.0)
+
+
+def test_where_runs_are_short_one_poll_brings_several_and_one_push_delivers_several(platform):
+    polls, pushes = platform.line(), platform.line()
+    polls.altered = far_away
+    ids = [platform.add() for _ in range(60)]
+    _, sandbox = platform.executor({"/bin/echo": HELLO}, slots=4, polls=polls, pushes=pushes)
+    assert {status_of(platform.done(id_)) for id_ in ids} == {Status.SUCCESS}
+    assert runs_of(sandbox, "/bin/echo") == 60
+    brought = [len(orders.assign) for _, orders in polls.answered if orders.assign]
+    assert sum(brought) == 60
+    assert max(brought) > 4
+    assert len(brought) <= 30
+    assert sum(bool(report.complete) for report, _ in pushes.answered) < 60
+
+
+def test_no_more_waits_than_there_are_slots_and_what_waits_is_handed_back_on_drain(platform):
+    act, release = holding()
+    polls = platform.line()
+    polls.altered = far_away
+    acts = {"/bin/echo": HELLO, "slow": act}
+    executor, sandbox = platform.executor(acts, slots=2, polls=polls, drain=PATIENCE)
+    for _ in range(4):
+        platform.done(platform.add())
+    slow = [platform.add(**a_program("slow")) for _ in range(2)]
+    sandbox.wait_for(lambda s: runs_of(s, "slow") == 2)
+    rest = [platform.add() for _ in range(5)]
+    polls.wait_for(lambda: len({held.task for held in polls.sent[-1].holds} & {*rest}) == 2)
+    waiting = {held.task for held in executor._holdings.holds()} - {*slow}
+    assert len(waiting) == 2
+    stopping = threading.Thread(target=executor.stop)
+    stopping.start()
+    for id_ in waiting:
+        platform.handed_back(id_)
+    release.set()
+    stopping.join(PATIENCE)
+    assert {status_of(platform.done(id_)) for id_ in slow} == {Status.SUCCESS}
+    assert [platform.judicator.get(id_).status for id_ in rest] == [Status.PENDING] * 5
+    assert runs_of(sandbox, "/bin/echo") == 4
+
+
+def test_long_runs_are_not_asked_ahead_for(platform):
+    polls = platform.line()
+    polls.altered = lambda report, orders: msgspec.structs.replace(orders, held=orders.held + 1.0)
+    platform.executor({"/bin/echo": HELLO}, slots=2, polls=polls)
+    for id_ in [platform.add() for _ in range(20)]:
+        platform.done(id_)
+    assert max(report.vacant for report in polls.sent) == 2
+
+
 def test_inputs_and_long_outputs_travel_as_blobs(platform):
     long = bytes(range(256)) * 2000
     acts = {"cat": Act(echo_stdin=True, files={"out.bin": long[:70_000]})}

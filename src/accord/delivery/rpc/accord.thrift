@@ -257,6 +257,8 @@ struct Orders {
   4: optional list<Assignment> assign
   /** Replicas to kill (or forget) and to report as killed. */
   5: optional list<ReplicaRef> cancel
+  /** Seconds for which the poll was held because there was nothing to tell. */
+  6: optional double held
 }
 
 /** A task as it is read. */
