@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from accord.services.holdings import Holdings, Job
+from accord.services.outbox import Outbox
 from accord.services.pace import Pace
+from accord.services.spool import Spool
 from accord.testing.clock import FakeClock
 from tests.unit.services.test_holdings import an_assignment, finished
 
@@ -123,3 +125,17 @@ def test_a_run_without_a_verdict_says_nothing_of_how_long_runs_are(clock):
     job = _taken(holdings)
     holdings.finish(job, msgspec.structs.replace(finished(1), end=None), None)
     assert holdings.wanted() == 1
+
+
+def test_a_push_goes_out_in_time_to_hand_back_what_waits_for_too_long(holdings, clock, tmp_path):
+    outbox = Outbox(holdings, Spool(tmp_path), clock)
+    holdings.assign([an_assignment(n) for n in (2, 3, 4)])
+    running = [_taken(holdings), _taken(holdings)]
+    for job in running:
+        job.phase_told = job.phase
+    due = outbox.due()
+    assert due == clock.monotonic() + holdings.patience
+    clock.advance(holdings.patience)
+    (back,) = outbox.collect().complete
+    assert (back.started, back.end) == (False, None)
+    assert back.task not in {job.key[0] for job in running}
