@@ -21,6 +21,7 @@ from accord.ports.judicator import Judicator, Orders, Report
 from accord.services.backoff import Backoff
 from accord.services.holdings import Holdings
 from accord.services.outbox import Batch, Outbox
+from accord.services.watchdog import Watchdog
 
 POLLERS = 2
 LINGER = 0.02
@@ -42,12 +43,14 @@ class Link:
         clock: Clock,
         ids: Ids,
         fatal: Callable[[str], None],
+        watchdog: Watchdog,
     ) -> None:
         self.info = info
         self.holdings = holdings
         self.clock = clock
         self.ids = ids
         self._fatal = fatal
+        self.watchdog = watchdog
         self._introduced = False
 
     @property
@@ -167,7 +170,8 @@ class PollLink:
     def _exchange(self, report: Report) -> None:
         began = self._clock.monotonic()
         try:
-            orders = _answer(self._judicator, report)
+            with self._link.watchdog.watching("poll", report.wait):
+                orders = _answer(self._judicator, report)
         except AccordError as error:
             self._failed(report, error)
             return
@@ -257,7 +261,8 @@ class PushLink:
             draining=self._holdings.draining,
         )
         try:
-            orders = _answer(self._judicator, report)
+            with self._link.watchdog.watching("push", 0.0):
+                orders = _answer(self._judicator, report)
         except AccordError as error:
             self._link.refused(error, "push")
             if self._failures:  # twice in a row is more than a lost answer

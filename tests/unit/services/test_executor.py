@@ -282,6 +282,32 @@ def test_half_of_all_answers_lost_loses_and_doubles_nothing(platform):
     assert runs_of(sandbox, "/bin/echo") == 20
 
 
+def test_results_that_end_while_a_push_is_under_way_go_together_with_the_next(platform):
+    act, release = holding()
+    pushes = platform.line()
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def altered(report: Report, orders: Orders) -> Orders:
+        if report.complete and not under_way.is_set():
+            under_way.set()
+            assert go_on.wait(PATIENCE)
+        return orders
+
+    pushes.altered = altered
+    executor, sandbox = platform.executor({"/bin/echo": HELLO, "slow": act}, slots=4, pushes=pushes)
+    slow = [platform.add(**a_program("slow")) for _ in range(3)]
+    sandbox.wait_for(lambda s: runs_of(s, "slow") == 3)
+    first = platform.add()
+    assert under_way.wait(PATIENCE)
+    release.set()
+    assert executor._holdings.wait_for_runs(PATIENCE)
+    go_on.set()
+    for id_ in [first, *slow]:
+        platform.done(id_)
+    carried = [{f.task for f in report.complete} for report, _ in pushes.answered]
+    assert [tasks for tasks in carried if tasks] == [{first}, {*slow}]
+
+
 # -- outages and restarts ----------------------------------------------------------------
 
 
@@ -547,8 +573,10 @@ def test_the_heart_beats_each_third_of_a_lease_with_nothing_to_tell(platform):
 # -- live output and phases --------------------------------------------------------------
 
 
-def followed(platform: Platform, id_: TaskId, enough: Callable[[dict[str, bytes]], bool]) -> None:
-    """Follow the live output until there is enough of it."""
+def followed(
+    platform: Platform, id_: TaskId, enough: Callable[[dict[str, bytes]], bool], number: int = 0
+) -> None:
+    """Follow the live output of a replica until there is enough of it."""
     seen: dict[str, bytes] = {}
     cursor = ""
     while not enough(seen):
@@ -556,6 +584,8 @@ def followed(platform: Platform, id_: TaskId, enough: Callable[[dict[str, bytes]
         assert not news.done, "the output was to be seen while the program ran"
         cursor = news.cursor
         for chunk in news.chunks:
+            if chunk.number != number:
+                continue
             there = seen.get(chunk.stream, b"")
             assert chunk.offset == len(there)
             seen[chunk.stream] = there + chunk.data
@@ -577,6 +607,26 @@ def test_live_output_is_exact_while_the_program_runs(platform, drops):
     followed(platform, id_, lambda seen: seen == want)
     release.set()
     platform.done(id_)
+
+
+def test_live_output_that_was_stored_outlives_its_executor(platform):
+    polls, pushes = platform.line(), platform.line()
+    release = threading.Event()
+    acts = {"talk": Act(stdout=b"lost \xff\n", until=release)}
+    platform.executor(acts, polls=polls, pushes=pushes, delivery=0.0)
+    id_ = platform.add(**a_program("talk"))
+    followed(platform, id_, lambda seen: seen == {"stdout": b"lost \xff\n"})
+    polls.away = pushes.away = True  # as if it had been killed
+    followed(platform, id_, lambda seen: seen == {"stdout": b"lost \xff\n"})
+    data = platform.root / "e1" / "instance_key"
+    (platform.root / "e2").mkdir()
+    (platform.root / "e2" / "instance_key").write_bytes(data.read_bytes())
+    second = threading.Event()
+    platform.executor({"talk": Act(stdout=b"again\n", until=second)}, data="e2")
+    followed(platform, id_, lambda seen: seen == {"stdout": b"again\n"}, number=1)
+    release.set()
+    second.set()
+    assert platform.done(id_).replicas[1].result.execute.stdout.inline == b"again\n"
 
 
 def test_live_output_that_was_not_stored_is_sent_again(platform):
