@@ -118,7 +118,10 @@ def test_a_call_under_way_fails_when_all_connections_are_closed():
             client.purge(ID)  # one that is not made anew by itself
         failures.append(caught.value)
 
-    with peer(silent) as judicator, remote(judicator.address) as client:
+    with (
+        peer(silent) as judicator,
+        remote(judicator.address, patience=3 * PATIENCE) as client,
+    ):
         caller = threading.Thread(target=call, args=(client,))
         caller.start()
         assert asked.wait(PATIENCE)

@@ -492,6 +492,43 @@ def test_a_stop_kills_what_does_not_finish_and_has_it_tried_elsewhere(platform):
     assert status_of(platform.done(id_)) is Status.SUCCESS
 
 
+def test_a_stop_waits_no_longer_than_the_limit_and_finishes_what_can_be(platform):
+    act, _ = holding()
+    short, release = holding()
+    executor, sandbox = platform.executor({"slow": act, "short": short}, slots=2, drain=0.5)
+    slow, quick = platform.add(**a_program("slow")), platform.add(**a_program("short"))
+    sandbox.wait_for(lambda s: len(s.runs) == 2)
+    stopping = threading.Thread(target=executor.stop)
+    stopping.start()
+    release.set()
+    assert status_of(platform.done(quick)) is Status.SUCCESS
+    stopping.join(PATIENCE)
+    assert not stopping.is_alive()
+    assert "stopped" in platform.judicator.get(slow).task.replicas[0].message
+
+
+def test_what_is_spooled_is_named_by_the_next_process_and_delivered_once(platform):
+    pushes, replay = platform.line(), platform.line()
+    acts = {"say": lambda command: Act(stdout=command.argv[1].encode())}
+    executor, sandbox = platform.executor(
+        acts, slots=2, pushes=pushes, delivery=0.0, drain=PATIENCE
+    )
+    pushes.lost = lambda report, orders: bool(report.complete)
+    pushes.cut = lambda report: msgspec.structs.replace(report, complete=())
+    ids = [platform.add(**a_program("say", str(n))) for n in range(6)]
+    sandbox.wait_for(lambda s: len(s.runs) == 6)
+    executor.stop()
+    spool = platform.root / "e1" / "spool"
+    assert len(list(spool.glob("*.result"))) == 6
+    polls = platform.line()
+    _, second = platform.executor(acts, polls=polls, pushes=replay)
+    outputs = [platform.done(id_).replicas[0].result.execute.stdout.inline for id_ in ids]
+    assert outputs == [str(n).encode() for n in range(6)]
+    assert {held.task for held in polls.sent[0].holds} == {*ids}
+    replay.wait_for(lambda: {k for _, o in replay.answered for k, _ in o.stored} == {*ids})
+    assert second.runs == []
+
+
 def test_a_draining_executor_takes_no_work(platform):
     polls = platform.line()
     executor, sandbox = platform.executor({"/bin/echo": HELLO}, polls=polls, poll=0.1)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from accord.adapters.sandbox.meter import Meter, Sample, Total
+from accord.adapters.sandbox.meter import Meter, Sample, Total, Written
 from accord.core.errors import SandboxError
 from accord.core.limits import MIB, Limits
 from accord.ports.clock import Clock
@@ -143,14 +143,17 @@ class V1(Cgroups):
         bases = [_v1_base(controller, mounts, own) for controller in _V1]
         super().__init__(clock, bases, owner_name())
 
-    def meter(self, name: str, limits: Limits, init: int) -> Meter:  # noqa: ARG002 - of the port
+    def meter(self, name: str, limits: Limits, init: int) -> Meter:
         """See meter.Accounting."""
-        return _V1Meter(self, self.groups(name), limits)
+        return _V1Meter(self, self.groups(name), limits, Written(init))
 
 
 class _V1Meter:
-    def __init__(self, home: Cgroups, groups: list[_Group], limits: Limits) -> None:
+    def __init__(
+        self, home: Cgroups, groups: list[_Group], limits: Limits, written: Written
+    ) -> None:
         self._home = home
+        self._written = written
         self._groups = groups
         self._memory, self._pids, self._cpu = groups
         self._peak = 0
@@ -190,6 +193,7 @@ class _V1Meter:
             processes=self._pids.number("pids.peak"),
             out_of_memory=self._killed(),
             refused_forks=self._pids.field("pids.events", "max") > 0,
+            written=self._written.bytes(),
         )
         self._home.remove(self._groups)
         return total
@@ -204,14 +208,17 @@ class V2(Cgroups):
         base = _v2_base(base)
         super().__init__(clock, [base], owner_name())
 
-    def meter(self, name: str, limits: Limits, init: int) -> Meter:  # noqa: ARG002 - of the port
+    def meter(self, name: str, limits: Limits, init: int) -> Meter:
         """See meter.Accounting."""
-        return _V2Meter(self, self.groups(name), limits)
+        return _V2Meter(self, self.groups(name), limits, Written(init))
 
 
 class _V2Meter:
-    def __init__(self, home: Cgroups, groups: list[_Group], limits: Limits) -> None:
+    def __init__(
+        self, home: Cgroups, groups: list[_Group], limits: Limits, written: Written
+    ) -> None:
         self._home = home
+        self._written = written
         self._groups = groups
         self._group = groups[0]
         self._peak = 0
@@ -250,6 +257,7 @@ class _V2Meter:
             processes=self._group.number("pids.peak"),
             out_of_memory=self._killed(),
             refused_forks=self._group.field("pids.events", "max") > 0,
+            written=self._written.bytes(),
         )
         self._home.remove(self._groups)
         return total

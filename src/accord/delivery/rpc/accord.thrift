@@ -95,6 +95,8 @@ struct StepResult {
   9: optional Content stderr
   10: optional bool stdout_truncated
   11: optional bool stderr_truncated
+  /** Bytes that its processes wrote, wherever to. */
+  12: optional i64 written
 }
 
 /** The end of a replica that the box ran to a verdict, whichever. */
