@@ -16,7 +16,7 @@ from accord import logs
 from accord.adapters.embedded.registry import FixedRegistry
 from accord.adapters.system import SystemClock, SystemIds
 from accord.config import Settings, load
-from accord.core.errors import SandboxError
+from accord.core.errors import SandboxError, Unavailable
 from accord.ports.registry import Member, Registry
 
 if TYPE_CHECKING:
@@ -101,11 +101,18 @@ def gateway_application() -> Any:
 
 
 def run_executor(settings: Settings, stop: threading.Event) -> None:
-    """The executor's process. Raises SandboxError where it cannot go on."""
+    """The executor's process. Raises SandboxError where it cannot go on, Unavailable where that is
+    because reports hang.
+    """
     from accord.services.executor import Executor
 
     polls = judicator_client(settings)
     pushes = polls.dedicated()  # a held poll delays nothing
+
+    def rebuild() -> None:
+        polls.reset()
+        pushes.reset()
+
     executor = Executor(
         settings,
         Path(settings.data) / "executor",
@@ -114,6 +121,7 @@ def run_executor(settings: Settings, stop: threading.Event) -> None:
         sandbox=make_sandbox(settings),
         clock=SystemClock(),
         ids=SystemIds(),
+        rebuild=rebuild,
     )
     try:
         executor.start()
@@ -123,6 +131,8 @@ def run_executor(settings: Settings, stop: threading.Event) -> None:
         executor.stop()
         polls.close()
         pushes.close()
+    if executor.failure and executor.hung:
+        raise Unavailable(executor.failure)
     if executor.failure:
         raise SandboxError(executor.failure)
 

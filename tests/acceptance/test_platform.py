@@ -114,6 +114,22 @@ def test_a_killed_executor_takes_the_programs_that_it_ran_along(own):
     until(lambda: not any(p.is_running() for p in running), what="the programs are gone")
 
 
+def test_an_executor_that_is_told_to_end_finishes_what_it_runs_and_hands_back_the_rest(own):
+    slots = own.get("/api/v1/executors")[1]["items"][0]["slots"]
+    ids = [submit(own, execute={"command": f"sleep 2; echo {n}"}) for n in range(slots + 2)]
+
+    def running():
+        found = [own.get(f"/api/v1/tasks/{id_}")[1]["status"] for id_ in ids]
+        return found.count("running") == slots
+
+    until(running, what="every slot is busy")
+    former = own.kill("executor", signal.SIGTERM)
+    own.wait_replaced("executor", former)
+    tasks = [done(own, id_) for id_ in ids]
+    assert [task["stdout"] for task in tasks] == [f"{n}\n" for n in range(slots + 2)]
+    assert [len(task["replicas"]) for task in tasks] == [1] * len(ids)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_leaves_no_process_and_keeps_every_task(own, number):
     ids = [submit(own, execute={"command": f"sleep 0.2; echo {n}"}) for n in range(6)]

@@ -105,6 +105,31 @@ def application(kind: int) -> Answer:
     return answer
 
 
+def test_a_call_under_way_fails_when_all_connections_are_closed():
+    asked = threading.Event()
+
+    def silent(sock: socket.socket, name: bytes, sequence: int) -> None:
+        asked.set()
+
+    failures: list[Unavailable] = []
+
+    def call(client: RemoteJudicator) -> None:
+        with pytest.raises(Unavailable) as caught:
+            client.purge(ID)  # one that is not made anew by itself
+        failures.append(caught.value)
+
+    with (
+        peer(silent) as judicator,
+        remote(judicator.address, patience=3 * PATIENCE) as client,
+    ):
+        caller = threading.Thread(target=call, args=(client,))
+        caller.start()
+        assert asked.wait(PATIENCE)
+        client.reset()
+        caller.join(PATIENCE)
+        assert [error.fields["done"] for error in failures] == ["unknown"]
+
+
 # -- answers -------------------------------------------------------------------------------
 
 

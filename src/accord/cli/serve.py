@@ -15,10 +15,12 @@ from accord.boot import uwsgi
 from accord.boot.process import PARENT
 from accord.boot.signals import Signals
 from accord.config import Settings, load
-from accord.core.errors import AccordError
+from accord.core.errors import AccordError, Unavailable
 
 CANNOT_START = 78
 """As sysexits.h: something is wrong with the configuration or the machine."""
+HUNG = 75
+"""As sysexits.h: the executor's reports hang, and a new process may fare better."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -40,7 +42,8 @@ def serve(argv: list[str]) -> int:
         logs.get(chosen.service).error(
             error.message, extra={"action": "cannot_start", "code": error.code}
         )
-        return CANNOT_START
+        hung = chosen.service == "executor" and isinstance(error, Unavailable)
+        return HUNG if hung else CANNOT_START
     return 0
 
 

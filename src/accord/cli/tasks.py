@@ -236,6 +236,7 @@ def _facts(task: Task, why: str) -> list[tuple[str, object]]:
         ("time", duration(task.wall_time)),
         ("processor", duration(task.cpu_time)),
         ("memory", amount(task.peak_memory)),
+        ("written", amount(task.written)),
         ("added", task.add_time),
         ("done", task.done_time),
         ("runs", len(task.replicas)),

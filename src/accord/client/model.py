@@ -54,6 +54,7 @@ class Replica(_Document):
     wall_time: float | None = None
     cpu_time: float | None = None
     peak_memory: int | None = None
+    written: int | None = None
     credit: float = 0.0
     sent_time: str = ""
     """ISO 8601 in UTC, as is ``received_time``."""
@@ -64,7 +65,7 @@ class Replica(_Document):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task(_Document):
-    """A task. Times are seconds (``wall_time``, ``cpu_time``), memory is bytes."""
+    """A task. Times are seconds (``wall_time``, ``cpu_time``), memory and what was ``written`` are bytes."""
 
     id: str
     status: str = ""
@@ -92,6 +93,7 @@ class Task(_Document):
     wall_time: float | None = None
     cpu_time: float | None = None
     peak_memory: int | None = None
+    written: int | None = None
     add_time: str = ""
     """ISO 8601 in UTC, as are the two below."""
     start_time: str = ""

@@ -121,6 +121,8 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes, of the whole process tree where a cgroup measures it, else of sampled RSS."""
     processes: int = 0
     """The most processes seen at once; 0 where nothing counts them."""
+    written: int = 0
+    """Bytes that its processes wrote, wherever to; 0 where nothing counts them."""
     limit: str | None = None
     """The name of the limit that was hit, a field of Limits."""
     stdout: Content = EMPTY

@@ -103,6 +103,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     holds: tuple[Held, ...] = ()
     """On a poll: everything that the executor knows of, whole each time."""
     vacant: int = 0
+    """How many replicas there is room for: free slots, and what may wait for one."""
     wait: float = 0.0
     draining: bool = False
 
@@ -126,6 +127,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     assign: tuple[Assignment, ...] = ()
     cancel: tuple[tuple[TaskId, int], ...] = ()
     """Replicas to kill (or forget) and to report as killed."""
+    held: float = 0.0
+    """Seconds for which the poll was held because there was nothing to tell."""
 
 
 class Connections(Protocol):

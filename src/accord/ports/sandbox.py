@@ -48,6 +48,8 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     cpu_time: float
     peak_memory: int
     processes: int = 0
+    written: int = 0
+    """Bytes that its processes handed to ``write`` and its like; 0 where nothing counts them."""
     limit: str | None = None
     """The field of Limits that was hit: the first by the order of docs/reference/limits.md."""
     killed: bool = False

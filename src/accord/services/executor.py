@@ -31,11 +31,14 @@ from accord.services.slots import Slot
 from accord.services.spool import Spool
 from accord.services.toolchains import Toolchains, presets_with
 from accord.services.uploads import Uploader
+from accord.services.watchdog import Watchdog
 
 KILL_BOUND = 10.0
 """Seconds that killed runs get to be seen empty, at a stop."""
 DELIVERY_BOUND = 5.0
 """Seconds; an outage of the judicator at the same moment must not hold up the stop for longer."""
+HUNG_BOUND = 1.0
+"""Seconds for each thread to end where reports hang: some will not."""
 _RESTART = 1.0
 """Seconds before a thread that failed goes on."""
 
@@ -45,7 +48,8 @@ _log = logs.get("executor")
 class Executor:
     """One machine's executor, from ``start`` to ``stop``; both may be called twice.
 
-    ``polls`` and ``pushes`` are two ways to one judicator, so that a held poll delays nothing.
+    ``polls`` and ``pushes`` are two ways to one judicator, so that a held poll delays nothing;
+    ``rebuild`` makes their connections anew, and fails the calls that are under way.
     ``data`` is the executor's own directory, ``home`` what ``~`` means in presets, ``delivery`` for how
     many seconds a stop tries to deliver; what is left then stays in the spool.
     """
@@ -63,6 +67,7 @@ class Executor:
         home: Path | None = None,
         presets: Mapping[str, Preset] = PRESETS,
         delivery: float = DELIVERY_BOUND,
+        rebuild: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._data = data
@@ -77,6 +82,7 @@ class Executor:
             presets_with(settings.executor.languages, presets),
         )
         self._delivery = delivery
+        self._rebuild = rebuild
         self._slots = machine.slots(settings.executor)
         self._spool = Spool(data / "spool")
         self._holdings = Holdings(clock, self._slots, lambda: self._spool.full)
@@ -87,11 +93,17 @@ class Executor:
         self._stopped = False
         self._over = threading.Event()
         self._failure: str | None = None
+        self._hung = False
 
     @property
     def failure(self) -> str | None:
         """Why the executor cannot go on, where that is so; it is then to be stopped."""
         return self._failure
+
+    @property
+    def hung(self) -> bool:
+        """Whether that is because reports hang: another process may fare better."""
+        return self._hung
 
     @property
     def languages(self) -> dict[str, str]:
@@ -150,7 +162,9 @@ class Executor:
             isolation=isolation,
         )
         self._holdings.restore(self._spool.restore())
-        link = Link(info, self._holdings, self._clock, self._ids, self._fail)
+        lease = self._settings.executor.lease
+        watchdog = Watchdog(self._clock, lease, self._rebuild, self._hangs)
+        link = Link(info, self._holdings, self._clock, self._ids, self._fail, watchdog)
         self._start_threads(link)
         _log.info(
             "The executor is ready",
@@ -200,6 +214,7 @@ class Executor:
             self._thread(f"poll-{number}", self._poll_link.run)
         self._thread("push", push.run)
         self._thread("uploads", uploads.run)
+        self._thread("watchdog", lambda: link.watchdog.run(self._holdings.ended))
 
     def _thread(self, name: str, body: Callable[[], None]) -> None:
         thread = threading.Thread(
@@ -226,6 +241,10 @@ class Executor:
     def _exhausted(self) -> None:
         self._fail("No slot is left whose box could be emptied. Restart the executor.")
 
+    def _hangs(self, message: str) -> None:
+        self._hung = True
+        self._fail(message)
+
     def _fail(self, message: str) -> None:
         if self._failure is None:
             self._failure = message
@@ -239,10 +258,13 @@ class Executor:
             self._holdings.wait_for_runs(KILL_BOUND)
         delivered = not self._failure and self._holdings.wait_for_delivery(self._delivery)
         self._holdings.close()
-        if self._poll_link is not None:
+        if self._hung:
+            self._rebuild()  # so that the calls under way end
+        elif self._poll_link is not None:
             self._poll_link.farewell()
+        bound = HUNG_BOUND if self._hung else self._settings.executor.poll + KILL_BOUND
         for thread in self._threads:
-            thread.join(self._settings.executor.poll + KILL_BOUND)
+            thread.join(bound)
         left = [thread.name for thread in self._threads if thread.is_alive()]
         _log.info(
             "The executor has stopped",

@@ -13,11 +13,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 
 from accord.core.ids import SessionId, TaskId
-from accord.core.replica import Phase
+from accord.core.replica import Phase, Result
 from accord.ports.clock import Clock
 from accord.ports.judicator import Assignment, Finished, Held
 from accord.ports.sandbox import Box
 from accord.services.capture import Capture
+from accord.services.pace import Pace
 from accord.services.spool import Key, Spooled
 
 REMEMBERED = 10_000
@@ -41,6 +42,8 @@ class Job:
         self.session = session
         self.assignment = assignment
         """None for one that was restored from the spool, or never came."""
+        self.since = 0.0
+        """When it came, or entered its slot."""
         self.stop = threading.Event()
         self.why: Why | None = None
         self.box: Box | None = None
@@ -66,6 +69,11 @@ class Job:
         if self.assignment is None:
             raise ValueError("This replica was never assigned here.")
         return self.assignment
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is to be run, and no slot has it."""
+        return self.assignment is not None and self.phase is None and self.finished is None
 
     @property
     def needs_upload(self) -> bool:
@@ -102,7 +110,8 @@ class Holdings:
         self._spool_full = spool_full
         self._was_full = False
         self._slots = slots
-        self._busy = 0
+        self._running: set[Job] = set()
+        self._pace = Pace()
         self._jobs: dict[Key, Job] = {}
         self._waiting: deque[Job] = deque()
         self._settled: OrderedDict[tuple[TaskId, int, SessionId], None] = OrderedDict()
@@ -117,10 +126,50 @@ class Holdings:
     def vacant(self) -> int:
         """Slots that are free for new work now; one whose run is being killed is not."""
         with self.changed:
-            self._was_full = self._spool_full()
-            if self.draining or self.closed or self._was_full:
-                return 0
-            return max(0, self._slots - self._busy - len(self._waiting))
+            return max(0, self._room())
+
+    def wanted(self) -> int:
+        """How much new work there is room for: ``vacant``, and, where runs are short, as much
+        ahead as would follow on the slots at once.
+        """
+        with self.changed:
+            return max(0, self._room() + self._ahead())
+
+    def hungry(self) -> bool:
+        """Whether a slot is free, or may soon be without what is to follow."""
+        with self.changed:
+            ahead = self._ahead()
+            return self._room() > 0 or (ahead > 0 and 2 * len(self._waiting) <= ahead)
+
+    def _room(self) -> int:
+        self._was_full = self._spool_full()
+        if self.draining or self.closed or self._was_full:
+            return 0
+        return self._slots - len(self._running) - len(self._waiting)
+
+    def _ahead(self) -> int:
+        """A slot whose run has turned out to be long is not asked ahead for."""
+        if not self._pace.asks_ahead or self.draining or self.closed or self._was_full:
+            return 0
+        now, short = self._clock.monotonic(), self._pace.short
+        return self._slots - sum(now - job.since > short for job in self._running)
+
+    def travelled(self, seconds: float) -> None:
+        """A poll took that long, beyond what the judicator held it for."""
+        with self.changed:
+            self._pace.travelled(seconds)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which work that was asked for ahead may wait for a slot."""
+        return self._pace.patience
+
+    def return_stale(self) -> None:
+        """Hand back what has waited for longer: others may be idle."""
+        with self.changed:
+            before = self._clock.monotonic() - self._pace.patience
+            for job in [job for job in self._waiting if job.since <= before]:
+                self._stop(job, Why.STOPPING)
 
     def holds(self) -> tuple[Held, ...]:
         """Everything here, whole."""
@@ -144,6 +193,7 @@ class Holdings:
             job.finished = without_result(job, killed=False)
             self.outgoing.notify()
         else:
+            job.since = self._clock.monotonic()
             self._waiting.append(job)
             self.work.notify()
         return True
@@ -193,8 +243,11 @@ class Holdings:
             if self.closed:
                 return None
             job = self._waiting.popleft()
-            self._busy += 1
+            self._running.add(job)
             self._enter(job, Phase.FETCHING)
+            job.since = job.phase_since
+            if self._pace.asks_ahead:
+                self.changed.notify_all()
             return job
 
     def attach(self, job: Job, box: Box | None) -> None:
@@ -226,7 +279,9 @@ class Holdings:
         """The run is over; the slot is free again, or out of service where not ``reusable``."""
         with self.changed:
             job.finished, job.spooled, job.box = finished, spooled, None
-            self._busy -= 1
+            self._running.remove(job)
+            if isinstance(finished.end, Result):
+                self._pace.ran(self._clock.monotonic() - job.since)
             self._slots -= not reusable
             (self.uploads if job.needs_upload else self.outgoing).notify()
             self.changed.notify_all()
@@ -291,7 +346,7 @@ class Holdings:
 
     def wait_for_runs(self, timeout: float | None) -> bool:
         """Wait until no slot is busy; False where that took longer than ``timeout`` seconds."""
-        return self._wait(lambda: self._busy == 0, timeout)
+        return self._wait(lambda: not self._running, timeout)
 
     def wait_for_delivery(self, timeout: float) -> bool:
         """Wait until nothing is held; False where that took longer than ``timeout`` seconds."""

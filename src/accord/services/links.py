@@ -4,7 +4,8 @@ A poll is held by the judicator until there is work, but it speaks of the vacanc
 it was sent. So there are two pollers: while one is held, the other sends a new poll as soon as more
 slots are free than the held one told; the judicator answers the older at once (Superseded), and its
 poller stands by. A slot that comes free has thus its next task after one exchange, and cancellations
-arrive at any time.
+arrive at any time. Where runs are shorter than that takes, the vacancy counts some work ahead too
+(``pace``); for the sake of that alone no poll is superseded.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from accord.ports.judicator import Judicator, Orders, Report
 from accord.services.backoff import Backoff
 from accord.services.holdings import Holdings
 from accord.services.outbox import Batch, Outbox
+from accord.services.watchdog import Watchdog
 
 POLLERS = 2
 LINGER = 0.02
@@ -41,12 +43,14 @@ class Link:
         clock: Clock,
         ids: Ids,
         fatal: Callable[[str], None],
+        watchdog: Watchdog,
     ) -> None:
         self.info = info
         self.holdings = holdings
         self.clock = clock
         self.ids = ids
         self._fatal = fatal
+        self.watchdog = watchdog
         self._introduced = False
 
     @property
@@ -130,7 +134,7 @@ class PollLink:
             return self._not_before - now
         if self._newest is not None:
             return 0.0 if self._outdated(self._newest) else None
-        if not self._holdings.vacant() and now < self._full_until:
+        if not self._holdings.hungry() and now < self._full_until:
             return self._full_until - now
         return 0.0
 
@@ -138,6 +142,8 @@ class PollLink:
         if held.hello is not None:
             return False
         if not self._link.introduced or self._holdings.draining is not held.draining:
+            return True
+        if not held.vacant and self._holdings.hungry():
             return True
         return self._holdings.vacant() > held.vacant
 
@@ -156,17 +162,20 @@ class PollLink:
                 poll=True,
                 hello=None if self._link.introduced else self._link.info,
                 holds=self._holdings.holds(),
-                vacant=self._holdings.vacant(),
+                vacant=self._holdings.wanted(),
                 wait=wait,
                 draining=self._holdings.draining,
             )
 
     def _exchange(self, report: Report) -> None:
+        began = self._clock.monotonic()
         try:
-            orders = _answer(self._judicator, report)
+            with self._link.watchdog.watching("poll", report.wait):
+                orders = _answer(self._judicator, report)
         except AccordError as error:
             self._failed(report, error)
             return
+        self._holdings.travelled(self._clock.monotonic() - began - orders.held)
         self._backoff.reset()
         self._link.met(known=True)
         self._obey(report, orders)
@@ -252,7 +261,8 @@ class PushLink:
             draining=self._holdings.draining,
         )
         try:
-            orders = _answer(self._judicator, report)
+            with self._link.watchdog.watching("push", 0.0):
+                orders = _answer(self._judicator, report)
         except AccordError as error:
             self._link.refused(error, "push")
             if self._failures:  # twice in a row is more than a lost answer

@@ -52,11 +52,14 @@ class Outbox:
 
     def due(self) -> float | None:
         """When (monotonic) there is something to send; None where nothing waits to be sent."""
-        return min((at for job in self._holdings.jobs() for at in _due(job)), default=None)
+        patience = self._holdings.patience
+        dues = (at for job in self._holdings.jobs() for at in _due(job, patience))
+        return min(dues, default=None)
 
     def collect(self) -> Batch:
         """Everything that is due now, within the bounds of one push."""
         now = self._clock.monotonic()
+        self._holdings.return_stale()
         jobs = self._holdings.jobs()
         self._renew_uploads(jobs, now)
         ended = (j.finished for j in jobs if j.finished and j.sendable and j.retry_at <= now)
@@ -131,7 +134,9 @@ class Outbox:
                     job.output_since = now
 
 
-def _due(job: Job) -> Iterator[float]:
+def _due(job: Job, patience: float) -> Iterator[float]:
+    if job.waits:
+        yield job.since + patience
     if job.finished is not None:
         if job.sendable:
             yield job.retry_at

@@ -46,7 +46,7 @@ class Rations:
 
     def _room(self, record: Reliability) -> int:
         policy, slots = self._reputation.policy, self._executor.info.slots
-        running = slots - self._vacant
+        running = slots - self._vacant  # below zero by what it asks for ahead of a free slot
         if reliability.probing(record, policy) and not self._at_rest(record, policy):
             running = self._running(record.task_class)
         return reliability.room(record, policy, self._now, slots=slots, running=running)

@@ -79,6 +79,7 @@ class Reporting:
 
     def _hold(self, report: Report, line: Line, orders: Orders) -> Orders:
         until = self._clock.monotonic() + min(max(report.wait, 0.0), LONGEST_WAIT)
+        held = 0.0
         vacant = 0 if report.draining else max(0, report.vacant)
         named = tuple((held.task, held.number) for held in report.holds)
         poll = self._polls.enter(line, vacant, lambda class_: self._fits(line.name, class_))
@@ -88,9 +89,12 @@ class Reporting:
                 marked, tried = self._polls.take(poll)
                 orders = self._look(poll, named, orders, look or marked, tried)
                 if _says_something(orders, line, self._store.now()):
-                    return self._told(orders, line)
-                if not self._polls.wait(poll, until):
-                    return self._told(orders, line)
+                    return self._told(orders, line, held)
+                began = self._clock.monotonic()
+                awaited = self._polls.wait(poll, until)
+                held += self._clock.monotonic() - began
+                if not awaited:
+                    return self._told(orders, line, held)
                 look = False
         finally:
             self._polls.leave(poll)
@@ -151,12 +155,12 @@ class Reporting:
         """The session was declared lost while it claimed: nobody will ever be sent these."""
         self._changes.many({a.task.id: (_never_sent(a, line),) for a in won})
 
-    def _told(self, orders: Orders, line: Line) -> Orders:
+    def _told(self, orders: Orders, line: Line, held: float) -> Orders:
         """Note what is told, and when it was first."""
         now = self._store.now()
         recent = {k: t for k, t in line.told.items() if now - t < REPEAT_CANCEL}
         line.told = {key: recent.get(key, now) for key in orders.cancel}
-        return orders
+        return msgspec.structs.replace(orders, held=held)
 
 
 def _says_something(orders: Orders, line: Line, now: float) -> bool:

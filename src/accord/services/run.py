@@ -382,6 +382,7 @@ def _step_result(ran: Ran, stdout: Content, stderr: Content) -> StepResult:
         cpu_time=ran.cpu_time,
         peak_memory=ran.peak_memory,
         processes=ran.processes,
+        written=ran.written,
         limit=ran.limit,
         stdout=stdout,
         stderr=stderr,

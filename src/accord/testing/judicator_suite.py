@@ -504,7 +504,17 @@ class _Holding:
         poll = Call(lambda: machine.poll(vacant=1, wait=LONG))
         clock.wait_for_wait(LONG)
         clock.advance(LONG)
-        assert poll.answer() == Orders(sequence=2)
+        assert poll.answer() == Orders(sequence=2, held=LONG)
+
+    def test_what_is_answered_at_once_was_not_held_and_may_be_asked_ahead_of_slots(
+        self, judicator: Judicator
+    ) -> None:
+        machine = Machine(judicator)
+        machine.hello()
+        judicator.add([a_new() for _ in range(5)])
+        orders = machine.poll(vacant=2 * machine.info.slots)
+        assert len(orders.assign) == 2 * machine.info.slots
+        assert orders.held < LONG / 2
 
     def test_new_work_wakes_only_as_many_polls_as_it_can_fill(
         self, judicator: Judicator, clock: FakeClock

@@ -164,6 +164,14 @@ class Platform:
         assert view.status.done, self.judicator.explain(id_)
         return view.task
 
+    def handed_back(self, id_: TaskId) -> None:
+        """Wait until the task's first replica has come back unstarted: the next has its place."""
+        cursor = ""
+        while [r.number for r in self.judicator.get(id_).task.replicas] == [0]:
+            news = self.judicator.follow(id_, cursor, PATIENCE)
+            assert news.cursor != cursor, "nothing more happened to the task"
+            cursor = news.cursor
+
     def close(self) -> None:
         for executor in self._executors:
             executor.stop()

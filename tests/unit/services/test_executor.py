@@ -104,6 +104,59 @@ def test_many_tasks_each_run_once(platform):
     assert runs_of(sandbox, "say") == 60
 
 
+def far_away(report: Report, orders: Orders) -> Orders:
+    """The answer of a judicator that seems to be a second away."""
+    return msgspec.structs.replace(orders, held=orders.held - 1.0)
+
+
+def test_where_runs_are_short_one_poll_brings_several_and_one_push_delivers_several(platform):
+    polls, pushes = platform.line(), platform.line()
+    polls.altered = far_away
+    ids = [platform.add() for _ in range(60)]
+    _, sandbox = platform.executor({"/bin/echo": HELLO}, slots=4, polls=polls, pushes=pushes)
+    assert {status_of(platform.done(id_)) for id_ in ids} == {Status.SUCCESS}
+    assert runs_of(sandbox, "/bin/echo") == 60
+    brought = [len(orders.assign) for _, orders in polls.answered if orders.assign]
+    assert sum(brought) == 60
+    assert max(brought) > 4
+    assert len(brought) <= 30
+    assert sum(bool(report.complete) for report, _ in pushes.answered) < 60
+
+
+def test_no_more_waits_than_there_are_slots_and_what_waits_is_handed_back_on_drain(platform):
+    act, release = holding()
+    polls = platform.line()
+    polls.altered = far_away
+    acts = {"/bin/echo": HELLO, "slow": act}
+    executor, sandbox = platform.executor(acts, slots=2, polls=polls, drain=PATIENCE)
+    for _ in range(4):
+        platform.done(platform.add())
+    slow = [platform.add(**a_program("slow")) for _ in range(2)]
+    sandbox.wait_for(lambda s: runs_of(s, "slow") == 2)
+    rest = [platform.add() for _ in range(5)]
+    polls.wait_for(lambda: len({held.task for held in polls.sent[-1].holds} & {*rest}) == 2)
+    waiting = {held.task for held in executor._holdings.holds()} - {*slow}
+    assert len(waiting) == 2
+    stopping = threading.Thread(target=executor.stop)
+    stopping.start()
+    for id_ in waiting:
+        platform.handed_back(id_)
+    release.set()
+    stopping.join(PATIENCE)
+    assert {status_of(platform.done(id_)) for id_ in slow} == {Status.SUCCESS}
+    assert [platform.judicator.get(id_).status for id_ in rest] == [Status.PENDING] * 5
+    assert runs_of(sandbox, "/bin/echo") == 4
+
+
+def test_long_runs_are_not_asked_ahead_for(platform):
+    polls = platform.line()
+    polls.altered = lambda report, orders: msgspec.structs.replace(orders, held=orders.held + 1.0)
+    platform.executor({"/bin/echo": HELLO}, slots=2, polls=polls)
+    for id_ in [platform.add() for _ in range(20)]:
+        platform.done(id_)
+    assert max(report.vacant for report in polls.sent) == 2
+
+
 def test_inputs_and_long_outputs_travel_as_blobs(platform):
     long = bytes(range(256)) * 2000
     acts = {"cat": Act(echo_stdin=True, files={"out.bin": long[:70_000]})}
@@ -227,6 +280,32 @@ def test_half_of_all_answers_lost_loses_and_doubles_nothing(platform):
     ids = [platform.add() for _ in range(20)]
     assert [status_of(platform.done(id_)) for id_ in ids] == [Status.SUCCESS] * 20
     assert runs_of(sandbox, "/bin/echo") == 20
+
+
+def test_results_that_end_while_a_push_is_under_way_go_together_with_the_next(platform):
+    act, release = holding()
+    pushes = platform.line()
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def altered(report: Report, orders: Orders) -> Orders:
+        if report.complete and not under_way.is_set():
+            under_way.set()
+            assert go_on.wait(PATIENCE)
+        return orders
+
+    pushes.altered = altered
+    executor, sandbox = platform.executor({"/bin/echo": HELLO, "slow": act}, slots=4, pushes=pushes)
+    slow = [platform.add(**a_program("slow")) for _ in range(3)]
+    sandbox.wait_for(lambda s: runs_of(s, "slow") == 3)
+    first = platform.add()
+    assert under_way.wait(PATIENCE)
+    release.set()
+    assert executor._holdings.wait_for_runs(PATIENCE)
+    go_on.set()
+    for id_ in [first, *slow]:
+        platform.done(id_)
+    carried = [{f.task for f in report.complete} for report, _ in pushes.answered]
+    assert [tasks for tasks in carried if tasks] == [{first}, {*slow}]
 
 
 # -- outages and restarts ----------------------------------------------------------------
@@ -413,6 +492,43 @@ def test_a_stop_kills_what_does_not_finish_and_has_it_tried_elsewhere(platform):
     assert status_of(platform.done(id_)) is Status.SUCCESS
 
 
+def test_a_stop_waits_no_longer_than_the_limit_and_finishes_what_can_be(platform):
+    act, _ = holding()
+    short, release = holding()
+    executor, sandbox = platform.executor({"slow": act, "short": short}, slots=2, drain=0.5)
+    slow, quick = platform.add(**a_program("slow")), platform.add(**a_program("short"))
+    sandbox.wait_for(lambda s: len(s.runs) == 2)
+    stopping = threading.Thread(target=executor.stop)
+    stopping.start()
+    release.set()
+    assert status_of(platform.done(quick)) is Status.SUCCESS
+    stopping.join(PATIENCE)
+    assert not stopping.is_alive()
+    assert "stopped" in platform.judicator.get(slow).task.replicas[0].message
+
+
+def test_what_is_spooled_is_named_by_the_next_process_and_delivered_once(platform):
+    pushes, replay = platform.line(), platform.line()
+    acts = {"say": lambda command: Act(stdout=command.argv[1].encode())}
+    executor, sandbox = platform.executor(
+        acts, slots=2, pushes=pushes, delivery=0.0, drain=PATIENCE
+    )
+    pushes.lost = lambda report, orders: bool(report.complete)
+    pushes.cut = lambda report: msgspec.structs.replace(report, complete=())
+    ids = [platform.add(**a_program("say", str(n))) for n in range(6)]
+    sandbox.wait_for(lambda s: len(s.runs) == 6)
+    executor.stop()
+    spool = platform.root / "e1" / "spool"
+    assert len(list(spool.glob("*.result"))) == 6
+    polls = platform.line()
+    _, second = platform.executor(acts, polls=polls, pushes=replay)
+    outputs = [platform.done(id_).replicas[0].result.execute.stdout.inline for id_ in ids]
+    assert outputs == [str(n).encode() for n in range(6)]
+    assert {held.task for held in polls.sent[0].holds} == {*ids}
+    replay.wait_for(lambda: {k for _, o in replay.answered for k, _ in o.stored} == {*ids})
+    assert second.runs == []
+
+
 def test_a_draining_executor_takes_no_work(platform):
     polls = platform.line()
     executor, sandbox = platform.executor({"/bin/echo": HELLO}, polls=polls, poll=0.1)
@@ -494,8 +610,10 @@ def test_the_heart_beats_each_third_of_a_lease_with_nothing_to_tell(platform):
 # -- live output and phases --------------------------------------------------------------
 
 
-def followed(platform: Platform, id_: TaskId, enough: Callable[[dict[str, bytes]], bool]) -> None:
-    """Follow the live output until there is enough of it."""
+def followed(
+    platform: Platform, id_: TaskId, enough: Callable[[dict[str, bytes]], bool], number: int = 0
+) -> None:
+    """Follow the live output of a replica until there is enough of it."""
     seen: dict[str, bytes] = {}
     cursor = ""
     while not enough(seen):
@@ -503,6 +621,8 @@ def followed(platform: Platform, id_: TaskId, enough: Callable[[dict[str, bytes]
         assert not news.done, "the output was to be seen while the program ran"
         cursor = news.cursor
         for chunk in news.chunks:
+            if chunk.number != number:
+                continue
             there = seen.get(chunk.stream, b"")
             assert chunk.offset == len(there)
             seen[chunk.stream] = there + chunk.data
@@ -524,6 +644,26 @@ def test_live_output_is_exact_while_the_program_runs(platform, drops):
     followed(platform, id_, lambda seen: seen == want)
     release.set()
     platform.done(id_)
+
+
+def test_live_output_that_was_stored_outlives_its_executor(platform):
+    polls, pushes = platform.line(), platform.line()
+    release = threading.Event()
+    acts = {"talk": Act(stdout=b"lost \xff\n", until=release)}
+    platform.executor(acts, polls=polls, pushes=pushes, delivery=0.0)
+    id_ = platform.add(**a_program("talk"))
+    followed(platform, id_, lambda seen: seen == {"stdout": b"lost \xff\n"})
+    polls.away = pushes.away = True  # as if it had been killed
+    followed(platform, id_, lambda seen: seen == {"stdout": b"lost \xff\n"})
+    data = platform.root / "e1" / "instance_key"
+    (platform.root / "e2").mkdir()
+    (platform.root / "e2" / "instance_key").write_bytes(data.read_bytes())
+    second = threading.Event()
+    platform.executor({"talk": Act(stdout=b"again\n", until=second)}, data="e2")
+    followed(platform, id_, lambda seen: seen == {"stdout": b"again\n"}, number=1)
+    release.set()
+    second.set()
+    assert platform.done(id_).replicas[1].result.execute.stdout.inline == b"again\n"
 
 
 def test_live_output_that_was_not_stored_is_sent_again(platform):

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from accord.adapters.sandbox.meter import Account, Meter, Sample, Total
+from accord.adapters.sandbox.meter import Account, Meter, Sample, Total, Written
 from accord.core.errors import SandboxError
 from accord.core.limits import MIB, Limits
 from accord.ports.clock import Clock
@@ -167,6 +167,7 @@ class _V1Account:
 
     def __init__(self, home: Cgroups, groups: list[_Group], init: int) -> None:
         self._home = home
+        self._init = init
         self._groups = groups
         self._memory, self._pids, _ = groups
         self._hard = _UNLIMITED
@@ -188,7 +189,7 @@ class _V1Account:
             self._memory.reset("memory.max_usage_in_bytes")
         except OSError as error:
             raise SandboxError(f"Cannot set up a control group: {error.strerror}.") from error
-        return _V1Meter(self._groups)
+        return _V1Meter(self._groups, Written(self._init))
 
     def _limit_memory(self, hard: int) -> None:
         if hard == self._hard:
@@ -208,7 +209,8 @@ class _V1Account:
 class _V1Meter:
     """Of a command in groups that were used before, and in which the init is too."""
 
-    def __init__(self, groups: list[_Group]) -> None:
+    def __init__(self, groups: list[_Group], written: Written) -> None:
+        self._written = written
         self._memory, self._pids, self._cpu = groups
         self._peak = 0
         self._most = _INIT
@@ -243,6 +245,7 @@ class _V1Meter:
             processes=max(1, self._processes() - _INIT),
             out_of_memory=self._kills() > self._kills_before,
             refused_forks=self._refused() > self._refused_before,
+            written=self._written.bytes(),
         )
 
     def _used(self) -> float:
@@ -276,30 +279,34 @@ class V2(Cgroups):
         base = _v2_base(base)
         super().__init__(clock, [base], owner_name())
 
-    def account(self, name: str, init: int) -> Account:  # noqa: ARG002 - of the port
+    def account(self, name: str, init: int) -> Account:
         """See meter.Accounting."""
-        return _V2Account(self, name)
+        return _V2Account(self, name, init)
 
 
 class _V2Account:
     attaches = True
 
-    def __init__(self, home: Cgroups, name: str) -> None:
+    def __init__(self, home: Cgroups, name: str, init: int) -> None:
         self._home = home
+        self._init = init
         self._name = name
         self._commands = itertools.count()
 
     def meter(self, limits: Limits) -> Meter:
         groups = self._home.groups(f"{self._name}-{next(self._commands)}")
-        return _V2Meter(self._home, groups, limits)
+        return _V2Meter(self._home, groups, limits, Written(self._init))
 
     def close(self) -> None:
         """Each command's group went with its meter."""
 
 
 class _V2Meter:
-    def __init__(self, home: Cgroups, groups: list[_Group], limits: Limits) -> None:
+    def __init__(
+        self, home: Cgroups, groups: list[_Group], limits: Limits, written: Written
+    ) -> None:
         self._home = home
+        self._written = written
         self._groups = groups
         self._group = groups[0]
         self._peak = 0
@@ -338,6 +345,7 @@ class _V2Meter:
             processes=self._group.number("pids.peak"),
             out_of_memory=self._killed(),
             refused_forks=self._group.field("pids.events", "max") > 0,
+            written=self._written.bytes(),
         )
         self._home.remove(self._groups)
         return total

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -33,6 +34,31 @@ class Total(msgspec.Struct, frozen=True, kw_only=True):
     out_of_memory: bool
     refused_forks: bool
     """Whether it tried to have more processes than it may."""
+    written: int = 0
+    """Bytes that it handed to ``write`` and its like; 0 where nothing counts them."""
+
+
+class Written:
+    """Counts what is written below an init from now on. The kernel adds what a process wrote to
+    its parent's count when it is reaped, and all that a command leaves is reaped by the init.
+    """
+
+    def __init__(self, init: int) -> None:
+        self._path = Path(f"/proc/{init}/io")
+        self._before = self._count()
+
+    def bytes(self) -> int:
+        """How many so far, of processes that are dead; 0 where the kernel does not tell."""
+        return max(0, self._count() - self._before)
+
+    def _count(self) -> int:
+        try:
+            lines = self._path.read_text().splitlines()
+        except (
+            OSError
+        ):  # a kernel without it, the init is gone, or (it is not dumpable) we are not root
+            return 0
+        return next((int(line[7:]) for line in lines if line.startswith("wchar: ")), 0)
 
 
 class Meter(Protocol):

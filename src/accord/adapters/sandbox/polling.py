@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from accord.adapters.sandbox.meter import Account, Meter, Sample, Total
+from accord.adapters.sandbox.meter import Account, Meter, Sample, Total, Written
 from accord.core.limits import Limits
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -53,6 +53,7 @@ class _TreeMeter:
         self._limits = limits
         self._init = init
         self._reaped_before = self._reaped()
+        self._written = Written(init)
         self._peak = 0
         self._most = 0
 
@@ -83,6 +84,7 @@ class _TreeMeter:
             processes=self._most,
             out_of_memory=False,
             refused_forks=self._most >= self._limits.processes,
+            written=self._written.bytes(),
         )
 
     def _reaped(self) -> float:

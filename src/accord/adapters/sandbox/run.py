@@ -253,6 +253,7 @@ class Run:
             cpu_time=cpu,
             peak_memory=peak,
             processes=total.processes,
+            written=total.written,
             limit=_first(self._hit),
             killed=self._stopped,
             stdout_truncated=output.cut[0],

@@ -58,6 +58,7 @@ class ReplicaOut(BaseModel):
     wall_time: float | None
     cpu_time: float | None
     peak_memory: int | None
+    written: int | None
     limit: str | None
     credit: float
     sent_time: str | None
@@ -102,6 +103,7 @@ class TaskOut(BaseModel):
     wall_time: float | None
     cpu_time: float | None
     peak_memory: int | None
+    written: int | None
     limit: str | None
     quorum: int
     target_replicas: int
@@ -304,6 +306,7 @@ def task_out(view: TaskView, judicator: Judicator) -> TaskOut:
         wall_time=step.wall_time if step else None,
         cpu_time=step.cpu_time if step else None,
         peak_memory=step.peak_memory if step else None,
+        written=step.written if step else None,
         limit=step.limit if step else None,
         quorum=quorum_of(task),
         target_replicas=task.target_replicas,
@@ -393,6 +396,7 @@ def _replica_out(replica: Replica, view: TaskView) -> ReplicaOut:
         wall_time=step.wall_time if step else None,
         cpu_time=step.cpu_time if step else None,
         peak_memory=step.peak_memory if step else None,
+        written=step.written if step else None,
         limit=step.limit if step else None,
         credit=replica.credit,
         sent_time=iso(replica.sent_time),

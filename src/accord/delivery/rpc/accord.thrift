@@ -97,6 +97,8 @@ struct StepResult {
   11: optional bool stderr_truncated
   /** Of a compile step: taken from an earlier run of the same step for the same user. */
   12: optional bool cached
+  /** Bytes that its processes wrote, wherever to. */
+  13: optional i64 written
 }
 
 /** The end of a replica that the box ran to a verdict, whichever. */
@@ -259,6 +261,8 @@ struct Orders {
   4: optional list<Assignment> assign
   /** Replicas to kill (or forget) and to report as killed. */
   5: optional list<ReplicaRef> cancel
+  /** Seconds for which the poll was held because there was nothing to tell. */
+  6: optional double held
 }
 
 /** A task as it is read. */

@@ -89,6 +89,10 @@ class RemoteJudicator:
         """Close idle connections; may be called twice, and a later call opens anew."""
         self._pool.close()
 
+    def reset(self) -> None:
+        """Close every connection, also under a call, which then fails or is made anew."""
+        self._pool.reset()
+
     # -- ports.judicator.Judicator: the contracts are there ------------------------------
 
     def ping(self) -> Pong:

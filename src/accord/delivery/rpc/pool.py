@@ -10,6 +10,7 @@ Nothing here waits other than in ``socket`` and ``threading``, which gevent make
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import socket
@@ -91,6 +92,11 @@ class Connection:
         """Close it; may be called twice."""
         self._sock.close()
 
+    def cut(self) -> None:
+        """Let the call that is under way in another thread fail."""
+        with contextlib.suppress(OSError):  # the peer has cut it already
+            self._sock.shutdown(socket.SHUT_RDWR)
+
 
 class _Shelf:
     """The idle connections of one process."""
@@ -99,6 +105,7 @@ class _Shelf:
         self.process = os.getpid()
         self.lock = threading.Lock()
         self.idle: dict[str, list[Connection]] = {}
+        self.busy: set[Connection] = set()
         self.sequences = itertools.count(1)
 
 
@@ -121,6 +128,8 @@ class Pool:
         sequence = next(shelf.sequences) & 0x7FFFFFFF
         message = method.request(sequence, arguments)
         connection = self._take(shelf, address)
+        with shelf.lock:
+            shelf.busy.add(connection)
         sound = False
         try:
             result = connection.call(method, message, sequence, wait)
@@ -139,6 +148,15 @@ class Pool:
             idle, shelf.idle = shelf.idle, {}
         for connection in itertools.chain.from_iterable(idle.values()):
             connection.close()
+
+    def reset(self) -> None:
+        """Close all connections; calls under way fail as if the judicator had cut them."""
+        self.close()
+        shelf = self._own()
+        with shelf.lock:
+            busy = list(shelf.busy)
+        for connection in busy:
+            connection.cut()
 
     def _own(self) -> _Shelf:
         """This process's shelf. After a fork the parent's is let be, its lock may be held."""
@@ -166,8 +184,9 @@ class Pool:
         return Connection(sock, self._patience)
 
     def _give(self, shelf: _Shelf, address: str, connection: Connection, *, sound: bool) -> None:
-        if sound:
-            with shelf.lock:
+        with shelf.lock:
+            shelf.busy.discard(connection)
+            if sound:
                 idle = shelf.idle.setdefault(address, [])
                 if len(idle) < self._keep:
                     idle.append(connection)
