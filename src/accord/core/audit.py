@@ -33,9 +33,9 @@ class AuditPolicy(msgspec.Struct, frozen=True, kw_only=True):
     hundred hold at least one with probability 0.88; the next that is caught is the next chance."""
     unsettled: float = 0.2
     """Where more than this share of many answers differ from the most frequent, the task itself
-    is not deterministic, and nobody is to blame."""
+    is not deterministic, and nobody is to blame; of few answers, more than a third."""
     many: int = 10
-    """Fewer answers than these settle a task by plain majority."""
+    """How many answers are many."""
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +87,8 @@ def findings(audit: Audit, policy: AuditPolicy) -> Findings:
         return Findings(truth=None)
     truth, agree = counts.most_common(1)[0]
     total = len(audit.answers)
-    if total >= policy.many and total - agree > policy.unsettled * total:
+    share = policy.unsettled if total >= policy.many else 1 / 3
+    if total - agree > share * total:
         return Findings(truth=None)
     right = frozenset(name for name, answer in audit.answers.items() if answer == truth)
     return Findings(truth=truth, right=right, wrong=frozenset(audit.answers) - right)

@@ -13,12 +13,12 @@ in between loses that audit, and the next of those who err that is caught is the
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from accord import logs
-from accord.core import audit, comparators, judging
+from accord.core import audit, comparators
 from accord.core.assignment import requirement_class, satisfies, takes_work
 from accord.core.audit import Audit, AuditPolicy
 from accord.core.errors import Invalid
@@ -27,8 +27,8 @@ from accord.core.ids import ExecutorName, TaskId, UserName
 from accord.core.lifecycle import Disputed, submitted
 from accord.core.policy import Policy
 from accord.core.reliability import task_class
-from accord.core.replica import Replica, Stage, Validity
-from accord.core.task import Assimilation, NewTask, Redundancy, Task
+from accord.core.replica import Result, Stage, Validity
+from accord.core.task import Assimilation, Comparator, NewTask, Redundancy, Task
 from accord.core.transition import delay_bound
 from accord.ports.assimilator import AUDIT, Ending
 from accord.ports.clock import Ids
@@ -94,9 +94,15 @@ class Audits:
         return opened
 
     def _worth_it(self, task: Task, now: float) -> bool:
-        """Not where its files are gone, nor where its like has shown to be of no use."""
+        """Not where its files are gone, where its like has shown to be of no use, nor where only
+        judging runs can tell what agrees: too few would be left to judge what all have made.
+        """
         with self._lock:
             waits = now < self._not_before.get(task_class(task), 0.0)
+        try:
+            _answers(task)
+        except _Untold:
+            return False
         return task.file_delete_state is Stage.INIT and not waits
 
     def _open(self, task: Task, last: Task, options: Mapping[str, str], now: float) -> bool:
@@ -137,17 +143,26 @@ class Audits:
         task = self._store.get([TaskId(ending.options["of"])]).get(TaskId(ending.options["of"]))
         if task is None:
             return  # purged meanwhile: there is nothing to hold the answers against
-        found = audit.findings(Audit(task=task.id, answers=_answers(task, round_)), self._audits)
+        try:
+            answers = _answers(task, round_)
+        except _Untold:
+            extra = {"action": "audit_untold", "task": task.id, "audit": round_.id}
+            _log.warning("An audit ended with answers that cannot be compared", extra=extra)
+            return
+        found = audit.findings(Audit(task=task.id, answers=answers), self._audits)
         class_ = task_class(task)
         caught = ExecutorName(ending.options["caught"])
         if found.truth is None:
             with self._lock:
                 self._not_before[class_] = now + PAUSE
-        if found.truth is None or caught in found.right:
+        many = len(answers) >= self._audits.many  # of few it is not known whether they are right
+        if caught in found.right or (found.truth is None and many):
             self._reputation.acquit(caught, class_, int(ending.options["checked"]))
         self._judge(task, found, class_, caught)
         self._tell(task, round_, found)
-        self._go_on(task, round_, found, ending.options, now)
+        together = audit.erred_together(Audit(task=task.id, answers=answers), self._audits)
+        if found.truth is not None:
+            self._go_on(task, round_, ending.options, now, together=together)
 
     def _judge(
         self,
@@ -184,15 +199,14 @@ class Audits:
         self,
         task: Task,
         round_: Task,
-        found: audit.Findings,
         options: Mapping[str, str],
         now: float,
+        *,
+        together: bool,
     ) -> None:
         """Once two gave the same wrong answer all are asked, round by round."""
         number = int(options["round"])
-        answers = _answers(task, round_)
-        together = audit.erred_together(Audit(task=task.id, answers=answers), self._audits)
-        if found.truth is not None and (together or number > 1):
+        if together or number > 1:
             self._open(task, round_, {**options, "round": str(number + 1)}, now)
 
 
@@ -237,29 +251,32 @@ def _new(task: Task, count: int, deadline: float, options: Mapping[str, str]) ->
     )
 
 
-def _answers(task: Task, round_: Task) -> dict[ExecutorName, str]:
-    """What each executor answered: the same text for results that agree."""
-    results = [(task, r) for r in task.replicas if r.result]
-    results += [(round_, r) for r in round_.replicas if r.result]
+class _Untold(Exception):
+    """Whether two results agree only a judging run could tell."""
+
+
+def _answers(task: Task, round_: Task | None = None) -> dict[ExecutorName, str]:
+    """What each executor answered: the same text for results that agree. Raises _Untold."""
+    comparator = task.spec.redundancy.comparator
+    replicas = [*task.replicas, *(round_.replicas if round_ else ())]
     found: dict[ExecutorName, str] = {}
-    firsts: list[tuple[Task, Replica]] = []
-    for of, replica in results:
-        if replica.executor is None:
+    firsts: list[Result] = []
+    for replica in replicas:
+        if replica.executor is None or replica.result is None:
             continue
-        like = next((n for n, first in enumerate(firsts) if _agree(first, (of, replica))), None)
-        if like is None:
-            like = len(firsts)
-            firsts.append((of, replica))
+        like = _like(comparator, firsts, replica.result)
+        if like == len(firsts):
+            firsts.append(replica.result)
         found[replica.executor] = str(like)
     return found
 
 
-def _agree(one: tuple[Task, Replica], other: tuple[Task, Replica]) -> bool:
-    """Whether two results are one. What only a judging run could tell is, where there was one."""
-    (task, first), (of, second) = one, other
-    if first.result is None or second.result is None:
-        return False
-    same = comparators.agree(task.spec.redundancy.comparator, first.result, second.result)
-    if same is None and task is of:
-        same = judging.same(task.judging, first.number, second.number)
-    return bool(same)
+def _like(comparator: Comparator, firsts: Sequence[Result], result: Result) -> int:
+    """The place of the first result with which one agrees; the next place where with none."""
+    for place, first in enumerate(firsts):
+        same = comparators.agree(comparator, first, result)
+        if same is None:
+            raise _Untold
+        if same:
+            return place
+    return len(firsts)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from accord.core import audit
 from accord.core.audit import Audit, AuditPolicy
 from accord.core.documents import decode, encode
@@ -55,7 +57,8 @@ def test_the_same_wrong_answer_spreads_the_audit_to_all():
 
 def test_nothing_spreads_while_answers_are_awaited():
     found = audit.ask(opened(), NAMES, POLICY)
-    found = audit.answered(found, NAMES[0], "lie")
+    for name, said in zip(NAMES, ("lie", "truth", "truth", "truth"), strict=False):
+        found = audit.answered(found, name, said)
     assert audit.erred_together(found, POLICY)
     assert not audit.to_spread(found, POLICY)
 
@@ -104,3 +107,12 @@ def test_an_answer_that_was_not_asked_for_or_comes_twice_changes_nothing():
 
 def test_without_answers_nothing_is_found():
     assert audit.findings(Audit(task=a_task_id()), POLICY).truth is None
+
+
+@pytest.mark.parametrize(
+    ("said", "truth"),
+    [("ll tt", None), ("l tt", "t"), ("lll tttt", None), ("lll tttttt", "t"), ("a b c d", None)],
+)
+def test_of_few_answers_at_most_a_third_may_differ(said: str, truth: str | None) -> None:
+    answers = {ExecutorName(f"x{n}"): letter for n, letter in enumerate(said.replace(" ", ""))}
+    assert audit.findings(Audit(task=a_task_id(), answers=answers), POLICY).truth == truth

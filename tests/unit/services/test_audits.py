@@ -15,10 +15,18 @@ from accord.core.reliability import TrustPolicy
 from accord.core.replica import Stage
 from accord.core.search import Query
 from accord.core.status import Status
-from accord.core.task import Assimilation, Comparator, Default, Numbers, Redundancy, Task
+from accord.core.task import (
+    Assimilation,
+    Comparator,
+    Default,
+    Numbers,
+    Program,
+    Redundancy,
+    Task,
+)
 from accord.ports.judicator import Assignment
 from accord.services.audits import AUDITOR
-from accord.testing.judicator_parts import Machine, a_new, a_result
+from accord.testing.judicator_parts import Machine, a_new, a_result, a_step
 from tests.unit.services.judicator_world import World
 
 TRUST = TrustPolicy(probation=2, check_floor=0.0, trusted_after=1)
@@ -212,6 +220,44 @@ def test_one_that_vanishes_does_not_keep_the_others_from_being_told(world: World
     world.pass_time(600, *there.values(), gone)
     assert record(world, "e4")[0] == 1
     assert record(world, "e3")[0] == 0
+
+
+def test_a_tie_settles_nothing(world: World) -> None:
+    there = machines(world, 4)
+    prove(world, there)
+    del there["honest"]
+    world.pass_time(20, *there.values())
+    task = catch(world, there)
+    round_(world, there, lambda _name: b"wrong")
+    assert [record(world, f"e{n}")[0] for n in range(4)] == [1, 0, 0, 0]
+    assert world.judicator.get(task.id).task.disputed_by is None
+
+
+def test_what_only_a_judging_run_can_compare_is_not_audited(world: World) -> None:
+    there = machines(world, 6)
+    prove(world, there)
+    program = Program(execute=a_step())
+    (own, *_), other = adaptive_taken(world, there, program)
+    there["e0"].finish(own, end=a_result(b"wrong"))
+    there["e1"].finish(*other, end=a_result(b"1.0"))
+    (judging,) = there["e5"].take()
+    there["e5"].finish(judging, end=a_result(b'{"groups": [[0], [1]]}'))
+    (third,) = there["e2"].take()
+    there["e2"].finish(third, end=a_result(b"1.00"))
+    (judging,) = there["e5"].take()
+    there["e5"].finish(judging, end=a_result(b'{"groups": [[1], [0, 2]]}'))
+    assert record(world, "e0")[0] == 1
+    world.work()
+    assert not audits_of(world)
+
+
+def adaptive_taken(
+    world: World, there: dict[str, Machine], comparator: Comparator
+) -> tuple[list[Assignment], list[Assignment]]:
+    """What e0 and e1 are given of a checked task; e1's replica is the first."""
+    adaptive(world, comparator)
+    other = there["e1"].take()
+    return there["e0"].take(), other
 
 
 def test_one_that_was_not_proven_is_no_reason(world: World) -> None:
