@@ -176,7 +176,7 @@ def _facts(statement: Statement) -> list[tuple[str, str]]:
 def _agreed(statement: Statement) -> str:
     if statement.agreed == 1:
         return "1: nobody confirmed it"
-    return f"{statement.agreed} of {len(statement.runs)} runs, where {statement.quorum} had to"
+    return f"{statement.agreed} of {len(statement.runs)} runs, where {statement.majority} had to"
 
 
 def _sum(piece: Piece) -> str:

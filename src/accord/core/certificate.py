@@ -86,7 +86,9 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     comparator: Mapping[str, Any]
     """By which results were found equal. Of a user's program the digest stands for it."""
     quorum: int
-    """How many results had to agree."""
+    """How many results had to be in."""
+    majority: int
+    """How many of these had to agree: more than half."""
     agreed: int
     """How many did when this was issued; 1 means that nobody confirmed it."""
     runs: tuple[Run, ...]
@@ -122,7 +124,6 @@ def statement_of(task: Task, key: bytes, issued: float) -> Statement:
     """
     result = _agreed_on(task)
     step = result.execute
-    judging = task.judging
     return Statement(
         kind=KIND,
         cluster=fingerprint(key),
@@ -136,9 +137,10 @@ def statement_of(task: Task, key: bytes, issued: float) -> Statement:
         kept={path: _piece(content) for path, content in result.kept.items()},
         comparator=told(task.spec.redundancy.comparator),
         quorum=quorum_of(task),
+        majority=_majority(task),
         agreed=len(_agreeing(task)),
         runs=tuple(_run(r, r.sent_time) for r in task.replicas if r.sent_time is not None),
-        judged_by=judging.executor if judging and judging.answer else None,
+        judged_by=task.judged_by,
         disputed_by=task.disputed_by,
         added=task.add_time,
         decided=task.done_time,
@@ -187,14 +189,18 @@ def _agreed_on(task: Task) -> Result:
             status=status,
         )
     agreed = len(_agreeing(task))
-    if agreed < quorum_of(task):
+    if agreed < _majority(task):
         raise NoResult(
-            f"Only {agreed} results of the task agree, of {quorum_of(task)} that must, so "
+            f"Only {agreed} results of the task agree, of {_majority(task)} that must, so "
             "there is nothing to certify.",
             id=task.id,
             status=status,
         )
     return chosen.result
+
+
+def _majority(task: Task) -> int:
+    return quorum_of(task) // 2 + 1
 
 
 def _agreeing(task: Task) -> tuple[Replica, ...]:

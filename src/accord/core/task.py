@@ -210,6 +210,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Executors that it must not be sent to: of an audit, those that have answered already."""
     disputed_by: TaskId | None = None
     """The audit whose answers say that its result is wrong."""
+    judged_by: ExecutorName | None = None
+    """Who told by a judging run which results agree, where the result was chosen by that."""
     judging: Judging | None = None
     """The judging run that validation waits for, or whose answer it goes by."""
     replicas: tuple[Replica, ...] = ()

@@ -196,6 +196,7 @@ def _agreed(
     task = replace(
         replace_replicas(task, judged),
         canonical=canonical.number,
+        judged_by=task.judging.executor if task.judging and task.judging.answer else None,
         need_validate=False,
         assimilate_state=Stage.READY,
         transition_time=NEVER,

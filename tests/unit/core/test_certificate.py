@@ -137,6 +137,17 @@ def test_who_judged_is_stated_and_a_program_by_its_digest():
     assert len(canonical(statement)) < 4096
 
 
+def test_a_majority_of_the_quorum_suffices():
+    statement = stated(a_task_of("SV=a SI=b SV=a", canonical=0, min_quorum=3, target_replicas=3))
+    assert (statement.agreed, statement.majority, statement.quorum) == (2, 2, 3)
+
+
+def test_who_judged_stays_on_record_while_a_late_result_is_judged():
+    later = Judging(number=1, candidates=(0, 2), state=JudgingState.UNSENT)
+    task = a_task_of("SV=a SV=b S=c", canonical=0, judging=later, judged_by=ExecutorName("e9"))
+    assert stated(task).judged_by == "e9"
+
+
 def test_nobody_judged_where_a_judging_run_gave_no_answer():
     out = Judging(state=JudgingState.IN_PROGRESS, executor=ExecutorName("e9"))
     assert stated(a_task_of("SV=a SV=a", canonical=0, judging=out)).judged_by is None

@@ -238,7 +238,7 @@ class Certified(msgspec.Struct, frozen=True):
 
     agreed: int
     runs: int
-    quorum: int
+    majority: int
     executors: tuple[str, ...]
     comparator: str
     judged_by: str | None
@@ -250,14 +250,13 @@ def _certified(task: Task) -> Certified | None:
     agreed = certificate.agreed_by(task)
     if not agreed:
         return None
-    judging = task.judging
     return Certified(
         agreed=len(agreed),
         runs=sum(r.sent_time is not None for r in task.replicas),
-        quorum=quorum_of(task),
+        majority=quorum_of(task) // 2 + 1,
         executors=tuple(dict.fromkeys(r.executor for r in agreed if r.executor)),
         comparator=certificate.spelled(certificate.told(task.spec.redundancy.comparator)),
-        judged_by=judging.executor if judging and judging.answer else None,
+        judged_by=task.judged_by,
         href=f"{API}/tasks/{task.id}/certificate",
     )
 
