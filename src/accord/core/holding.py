@@ -1,10 +1,10 @@
 """Holding a result that stands alone, so that it can be checked if its executor is caught.
 
 A held task wants its policy's whole quorum, but the replicas that would confirm its result wait
-for the end of the hold. Before that end it is vouched for, and its result stands alone; or it is
-doubted, and the others are sent at once. Where nobody does either (all judicators were down), the
-others are sent when the hold ends: whoever dies leaves a task that is checked, not one that is
-believed.
+for the end of the hold. At that end it is vouched for, and its result stands alone; or it was
+doubted before, and the others were sent at once. Where nobody does either (all judicators were
+down), the others are sent when the hold ends: whoever dies leaves a task that is checked, not one
+that is believed.
 
 Each function returns the task as it is to be before the stages of ``lifecycle`` look at it.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
+from accord.core import transition
 from accord.core.replica import Replica, ReplicaState
 from accord.core.task import Task, quorum_of
 
@@ -37,12 +38,19 @@ def stands_alone(task: Task) -> bool:
 
 
 def held(task: Task, until: float) -> Task:
-    """The task, just before the only result of an adaptive one is reported: held until then."""
-    if not stands_alone(task):
+    """The task, just before the only result of an adaptive one is reported: held until then.
+
+    Not where its own deadline comes first, nor where there is no room for those who would confirm
+    it: either would fail a task whose result is there.
+    """
+    if not stands_alone(task) or until >= transition.own_deadline(task):
         return task
     wanted = raised(task)
     first = 1 + max(r.number for r in task.replicas)
     missing = wanted.target_replicas - 1
+    total = transition.tally(task.replicas).total
+    if total + missing > task.spec.redundancy.max_total_replicas:
+        return task
     waiting = [Replica(number=first + n, not_before=until) for n in range(missing)]
     quorum = task.spec.redundancy.min_quorum
     return replace(wanted, quorum=quorum, replicas=(*task.replicas, *waiting))

@@ -564,10 +564,10 @@ def _vouched(task: Task, _event: Vouched, _now: float, _policy: Policy) -> Task 
     return holding.vouched(task) if holding.is_held(task) else "no result of it is held"
 
 
-def _doubted(task: Task, _event: Doubted, _now: float, _policy: Policy) -> Task | str:
+def _doubted(task: Task, _event: Doubted, now: float, _policy: Policy) -> Task | str:
     if done(task):
         return "already done"
-    return holding.raised(task)
+    return holding.doubted(task, now) if holding.is_held(task) else holding.raised(task)
 
 
 def _replaced(task: Task, event: Replaced, _now: float, _policy: Policy) -> Task | str:

@@ -13,7 +13,7 @@ in between loses that audit, and the next of those who err that is caught is the
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import msgspec
 
@@ -23,8 +23,9 @@ from accord.core.assignment import requirement_class, satisfies, takes_work
 from accord.core.audit import Audit, AuditPolicy
 from accord.core.errors import Invalid
 from accord.core.executor import Executor
+from accord.core.holding import is_held
 from accord.core.ids import ExecutorName, TaskId, UserName
-from accord.core.lifecycle import Disputed, submitted
+from accord.core.lifecycle import Disputed, Doubted, submitted
 from accord.core.policy import Policy
 from accord.core.reliability import task_class
 from accord.core.replica import Result, Stage, Validity
@@ -43,6 +44,8 @@ PRIORITY = 100
 """An audit goes before whatever waits: until it is over, wrong results may be accepted."""
 QUEUE = 300.0
 """Seconds that an audit may wait for slots, beside twice what one run of it may take."""
+MOST_HELD = 1000
+"""Tasks that are looked through for held results when an executor is caught."""
 PAUSE = 3600.0
 """Seconds before the next audit of a class of tasks of which one was not deterministic."""
 
@@ -83,6 +86,8 @@ class Audits:
     def run(self, now: float) -> int:
         """Open an audit for each executor that was caught; how many."""
         caught = self._reputation.caught()
+        if caught and self._reputation.policy.hold:
+            self._doubt({one.executor for one in caught}, now)
         if not caught or not self._audits.sample:
             return 0
         found = self._store.get([one.task for one in caught])
@@ -92,6 +97,15 @@ class Audits:
             if task is not None and self._worth_it(task, now):
                 opened += self._open(task, task, _options(one, task.id, 1), now)
         return opened
+
+    def _doubt(self, names: Set[ExecutorName], now: float) -> None:
+        """Have results of those confirmed that are still held; what is not found here is, at the
+        end of its hold.
+        """
+        soon = self._store.due(now + self._reputation.policy.hold, MOST_HELD)
+        held = [task for task in soon if is_held(task) and _makers(task) & names]
+        if held:
+            self._changes.many_of(held, {task.id: (Doubted(),) for task in held})
 
     def _worth_it(self, task: Task, now: float) -> bool:
         """Not where its files are gone, where its like has shown to be of no use, nor where only
@@ -208,6 +222,10 @@ class Audits:
         number = int(options["round"])
         if together or number > 1:
             self._open(task, round_, {**options, "round": str(number + 1)}, now)
+
+
+def _makers(task: Task) -> set[ExecutorName]:
+    return {r.executor for r in task.replicas if r.executor and r.result}
 
 
 def _options(caught: Caught, of: TaskId, round_: int) -> Mapping[str, str]:

@@ -257,6 +257,45 @@ def test_and_is_confirmed_by_others_if_its_executor_was_caught_meanwhile(world: 
     assert [r.validity for r in world.judicator.get(task.id).task.replicas] == [Validity.VALID] * 2
 
 
+def test_and_at_once_if_it_is_caught(world: World) -> None:
+    machine, other, task = held_world(world)
+    third = world.machine("e3")
+    put(world, Redundancy(min_quorum=3, target_replicas=3, adaptive=True))
+    world.ids = type(world.ids)(jitter=0.0)
+    taken = [one.take()[0] for one in (other, third, machine)]
+    for one, given_, said in zip((other, third, machine), taken, (b"1", b"1", b"2"), strict=True):
+        one.finish(given_, end=a_result(said))
+    world.work()
+    assert "is trusted" not in world.judicator.explain(task.id)
+    other.finish(*other.take())
+    assert world.status(task) is Status.SUCCESS
+
+
+def test_a_result_is_not_held_past_the_tasks_deadline(world: World) -> None:
+    world.trust = msgspec.structs.replace(world.trust, hold=1200.0)
+    world.new_judicator()
+    machine = world.machine()
+    world.know("e1", checked=50)
+    (task,) = world.judicator.add([a_new(redundancy=ADAPTIVE, deadline=300.0)])
+    machine.finish(*machine.take())
+    assert world.status(task) is Status.SUCCESS
+
+
+def test_a_result_is_not_held_where_nobody_could_confirm_it(world: World) -> None:
+    world.trust = msgspec.structs.replace(world.trust, hold=1200.0)
+    world.new_judicator()
+    machine = world.machine()
+    world.know("e1", checked=50)
+    most = msgspec.structs.replace(
+        ADAPTIVE, max_total_replicas=2, max_success_replicas=2, max_error_replicas=2
+    )
+    (task,) = world.judicator.add([a_new(redundancy=most)])
+    machine.finish(*machine.take(), end=BROKEN)
+    world.pass_time(65, machine)
+    machine.finish(*machine.take())
+    assert world.status(task) is Status.SUCCESS
+
+
 def test_a_task_that_is_drawn_for_a_check_is_run_twice(world: World) -> None:
     world.ids = type(world.ids)(jitter=0.07)
     world.new_judicator()
