@@ -260,6 +260,18 @@ def may_wait(task: Task, now: float) -> bool:
     return now < last + PATIENCE
 
 
+def avoids_judging(
+    task: Task, executor: ExecutorName, others: Collection[ExecutorName], now: float
+) -> bool:
+    """Whether the task's judging run had better not go to that executor now, as one has failed
+    there, and ``others`` could take it; no longer than PATIENCE.
+    """
+    run = task.judging
+    if run is None or executor not in run.failed_on or now >= run.failed_at + PATIENCE:
+        return False
+    return any(other not in run.failed_on for other in others)
+
+
 def occupied(task: Task, executor: ExecutorName, owner: str = "") -> bool:
     """Whether the executor has a replica of the task already, where they must be distinct; or its
     owner, where owners must be; or is barred from it.

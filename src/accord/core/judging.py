@@ -70,6 +70,10 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True):
     """Set exactly when it is over and was answered."""
     message: str = ""
     """Why the last run gave no answer."""
+    failed_on: tuple[ExecutorName, ...] = ()
+    """Where runs for this task were lost or failed: others are tried first for a while."""
+    failed_at: float = 0.0
+    """When the last of them was."""
 
     @property
     def pending(self) -> bool:
@@ -108,6 +112,8 @@ def asked(former: Judging | None, candidates: tuple[int, ...], now: float) -> Ju
         since=now,
         attempts=former.attempts,
         message=former.message,
+        failed_on=former.failed_on,
+        failed_at=former.failed_at,
     )
 
 
@@ -139,6 +145,8 @@ def answered(run: Judging, answer: Judgement) -> Judging:
 def failed(run: Judging, message: str, now: float, policy: Policy) -> Judging:
     """It was lost or failed: another after the back-off, as long as there may be."""
     attempts = run.attempts + 1
+    if run.executor is not None:
+        run = replace(run, failed_on=(*run.failed_on, run.executor), failed_at=now)
     if attempts >= policy.judging_attempts:
         return abandoned(run, message, policy)
     delay = retry.back_off(attempts, policy)

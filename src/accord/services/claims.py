@@ -25,6 +25,7 @@ from accord.core import texts, transition
 from accord.core.assignment import (
     RequirementClass,
     avoids,
+    avoids_judging,
     kept_apart,
     may_wait,
     next_class,
@@ -176,8 +177,6 @@ class Claims:
         return chosen
 
     def _avoids(self, task: Task, executor: Executor, ration: Ration, now: float) -> bool:
-        if _judges(task):
-            return False
         class_ = _class_of(task)
         others = [
             other
@@ -185,6 +184,8 @@ class Claims:
             if takes_work(other) and other.name != executor.name and self.fits(other, class_)
         ]
         names = [other.name for other in others]
+        if _judges(task):
+            return avoids_judging(task, executor.name, names, now)
         if avoids(task, executor.name, names, now, executor.info.owner):
             return True
         return self._leaves(task, ration.record, others, now)

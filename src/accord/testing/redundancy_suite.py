@@ -329,6 +329,26 @@ class RedundancySuite:
         third.finish(given, end=answer([[0, 1]]))
         assert judicator.get(task.id).status is Status.SUCCESS
 
+    def test_one_that_failed_somewhere_goes_to_another_first(
+        self, judicator: Judicator, clock: FakeClock
+    ) -> None:
+        first, second, bad, good = machines(judicator, "e1", "e2", "e3", "e4")
+        task = undecided(judicator, (first, second))
+        (given,) = bad.take()
+        full = Failure(error_class=ErrorClass.RESOURCE_FAIL, message="The disk is full.")
+        bad.finish(given, end=full)
+        again = Call(lambda: bad.poll(vacant=1, wait=LONG))
+        clock.wait_for_wait(LONG)
+        other = Call(lambda: good.poll(vacant=1, wait=LONG + 1))
+        clock.wait_for_wait(LONG + 1)
+        clock.advance(1.5)
+        (given,) = other.answer().assign
+        assert given.number == -2
+        good.finish(given, end=answer([[0, 1]]))
+        assert judicator.get(task.id).status is Status.SUCCESS
+        clock.advance(LONG)
+        assert again.answer().assign == ()
+
     def test_one_whose_answer_was_lost_is_sent_again(self, judicator: Judicator) -> None:
         first, second, third = machines(judicator, "e1", "e2", "e3")
         undecided(judicator, (first, second))
