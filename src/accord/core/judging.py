@@ -135,10 +135,14 @@ def sent(
 
 def answered(run: Judging, answer: Judgement) -> Judging:
     """It was answered. Who answered stays on record."""
-    known = set(run.candidates)
-    groups = tuple(tuple(n for n in group if n in known) for group in answer.groups)
-    unreadable = tuple(n for n in answer.unreadable if n in known)
-    kept = Judgement(groups=tuple(g for g in groups if g), unreadable=unreadable)
+    left = set(run.candidates)
+    groups = []
+    for group in answer.groups:
+        mine = tuple(dict.fromkeys(n for n in group if n in left))
+        left.difference_update(mine)
+        groups += [mine] if mine else []
+    unreadable = tuple(n for n in run.candidates if n in left and n in answer.unreadable)
+    kept = Judgement(groups=tuple(groups), unreadable=unreadable)
     return replace(run, state=JudgingState.OVER, deadline=None, answer=kept)
 
 

@@ -23,6 +23,8 @@ from accord.core.task import Comparator, Program, Redundancy, Requires, Source, 
 
 BUILT_IN = "judge.py"
 """The file name of the built-in program, which is ``texts`` as it stands."""
+RESULTS = "results"
+"""The folder of the candidates."""
 _LIMITS = Limits(wall=120.0, cpu=120.0, memory=1024 * MIB)
 
 replace = msgspec.structs.replace
@@ -80,8 +82,8 @@ def _left(task: Task, run: Judging) -> Mapping[str, Content]:
         result = replica.result if replica else None
         if result is None or result.execute is None:
             continue
-        files[f"results/{number}/stdout"] = result.execute.stdout
-        files.update({f"results/{number}/outputs/{p}": c for p, c in result.kept.items()})
+        files[f"{RESULTS}/{number}/stdout"] = result.execute.stdout
+        files.update({f"{RESULTS}/{number}/outputs/{p}": c for p, c in result.kept.items()})
     return files
 
 

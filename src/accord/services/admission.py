@@ -18,6 +18,7 @@ from accord.core import ids
 from accord.core.batch import NewBatch
 from accord.core.errors import Invalid, NotFound
 from accord.core.executor import ISOLATION_LEVELS
+from accord.core.judging_spec import RESULTS
 from accord.core.languages import preset
 from accord.core.limits import EXECUTE_DEFAULTS, Limits, resolve
 from accord.core.parameters import Values, spelled
@@ -195,6 +196,14 @@ def _check_comparator(comparator: Comparator, caps: Limits) -> None:
     if isinstance(comparator, Program):
         with _below(_COMPARATOR):
             _check_runnable(comparator, caps)
+            _check_own_files(comparator.source)
+
+
+def _check_own_files(source: Source | None) -> None:
+    """What a program that compares brings must leave room for what it is to compare."""
+    for path in source.files if source else ():
+        taken = path.split("/", 1)[0] == RESULTS
+        _require(not taken, "source.files", f"must not lie in {RESULTS}/, where the candidates are")
 
 
 @contextmanager

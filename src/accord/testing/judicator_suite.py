@@ -213,6 +213,15 @@ class _Adding:
                 "redundancy.comparator.compile.command",
             ),
             (
+                _compared(
+                    Program(
+                        execute=a_step(),
+                        source=Source(files={"results/0/stdout": content(b"mine")}),
+                    )
+                ),
+                "redundancy.comparator.source.files",
+            ),
+            (
                 _compared(Program(execute=a_step(), language="cobol")),
                 "redundancy.comparator.language",
             ),

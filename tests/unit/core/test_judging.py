@@ -10,6 +10,7 @@ from accord.core import lifecycle
 from accord.core.ids import ExecutorName, SessionId
 from accord.core.index import index_of
 from accord.core.judging import Judgement, Judging, JudgingState
+from accord.core.judging import answered as judging_answered
 from accord.core.lifecycle import (
     CancelRequested,
     Decision,
@@ -249,3 +250,9 @@ def test_a_straggler_of_a_finished_task_is_judged_and_its_status_stays() -> None
     done = after(claimed, judged((0, 2)))
     assert spelled_all(done) == "SV SV SV"
     assert done.transition_time == NEVER
+
+
+def test_a_candidate_that_is_named_twice_belongs_to_the_first_group() -> None:
+    run = Judging(candidates=(0, 1, 2), state=JudgingState.IN_PROGRESS)
+    said = Judgement(groups=((0,), (0, 1, 1), (9,)), unreadable=(1, 2))
+    assert judging_answered(run, said).answer == Judgement(groups=((0,), (1,)), unreadable=(2,))
