@@ -42,10 +42,11 @@ class Cache:
 
     def __init__(self, root: Path, bound: int) -> None:
         self._root = root
-        self._bound = bound
+        self._bound = max(0, bound)
         self._lock = threading.Lock()
         self._sizes: OrderedDict[str, int] = OrderedDict()
-        self._adding = 0
+        self._total = 0
+        """Bytes of all items, those included that are being added."""
         self._numbers = itertools.count()
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._restore()
@@ -59,7 +60,7 @@ class Cache:
     def size(self) -> int:
         """Bytes on disk."""
         with self._lock:
-            return self._total()
+            return self._total
 
     def open(self, name: str) -> int | None:
         """A descriptor at the beginning of the item's bytes, which the caller closes; None where
@@ -83,18 +84,16 @@ class Cache:
 
     def add(self, name: str, chunks: Iterator[bytes]) -> bool:
         """Keep these bytes under that name, in place of what had it; whether there was room on
-        the disk and below the bound. What the iterator raises comes through.
+        the disk and below the bound. What the iterator raises comes through, save an OSError.
         """
         beside = self._root / f"{next(self._numbers)}.new"
         with self._reserving() as reserved:
             try:
                 self._write(beside, chunks, reserved)
                 with self._lock:
-                    self._sizes.pop(name, None)
+                    self._remove(name)
                     beside.rename(self._root / name)
-                    self._sizes[name] = reserved.bytes
-                    self._adding -= reserved.bytes
-                    reserved.bytes = 0
+                    self._sizes[name], reserved.bytes = reserved.bytes, 0
             except Full:
                 return False
             except OSError as error:
@@ -129,11 +128,11 @@ class Cache:
         with self._lock:
             if reserved.bytes + size > self.largest + _HEAD:
                 raise Full
-            while self._total() + size > self._bound and self._sizes:
+            while self._total + size > self._bound and self._sizes:
                 self._remove(next(iter(self._sizes)))
-            if self._total() + size > self._bound:
+            if self._total + size > self._bound:
                 raise Full  # the others are being added at this moment
-            self._adding += size
+            self._total += size
             reserved.bytes += size
 
     @contextmanager
@@ -143,20 +142,21 @@ class Cache:
             yield reserved
         finally:
             with self._lock:
-                self._adding -= reserved.bytes
-
-    def _total(self) -> int:
-        return self._adding + sum(self._sizes.values())
+                self._total -= reserved.bytes
 
     def _drop(self, name: str, why: str) -> None:
+        with self._lock:
+            if name not in self._sizes:
+                return  # it made room for another just now
+            self._remove(name)
         _log.warning(
             "An item of the cache is damaged and was dropped",
             extra={"action": "cache_torn", "item": name, "why": why},
         )
-        self.drop(name)
 
     def _remove(self, name: str) -> None:
-        if self._sizes.pop(name, None) is not None:
+        if name in self._sizes:
+            self._total -= self._sizes.pop(name)
             (self._root / name).unlink(missing_ok=True)
 
     def _restore(self) -> None:
@@ -169,7 +169,8 @@ class Cache:
             elif path.is_file():
                 path.unlink()
         self._sizes.update((name, size) for _, name, size in sorted(found))
-        while self._total() > self._bound:
+        self._total = sum(self._sizes.values())
+        while self._total > self._bound:
             self._remove(next(iter(self._sizes)))
 
 

@@ -491,6 +491,10 @@ def test_compiling_counts():
     step = a_step_result(cpu_time=3.0)
     replica = over(0, validity=Validity.VALID, result=a_result(compile=step, execute=step))
     assert reliability.claimed_credit(replica, 2.0) == 12.0
+    assert replica.result is not None
+    cached = reliability.replace(replica.result, compile=reliability.replace(step, cached=True))
+    spared = reliability.replace(replica, result=cached)
+    assert reliability.claimed_credit(spared, 2.0) == 6.0, "what was not run earns nothing"
 
 
 def test_only_the_valid_are_paid_and_nothing_twice():

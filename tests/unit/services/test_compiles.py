@@ -12,7 +12,7 @@ import pytest
 from accord.core.errors import SandboxError
 from accord.core.ids import SessionId, UserName
 from accord.core.limits import Limits
-from accord.core.replica import ErrorClass, Verdict, content
+from accord.core.replica import Content, ErrorClass, Verdict, content
 from accord.core.status import Status
 from accord.core.task import Source
 from accord.core.view import status_of
@@ -20,6 +20,8 @@ from accord.ports.judicator import Assignment
 from accord.ports.sandbox import Command, Mount
 from accord.services.cache import Cache
 from accord.services.compiles import Compiles
+from accord.services.flights import Stopped
+from accord.services.holdings import Job
 from accord.services.run import Run
 from accord.services.toolchains import Toolchains
 from accord.testing.scripted_sandbox import Act
@@ -305,3 +307,43 @@ def test_an_input_that_is_not_what_its_digest_says_is_not_kept(bench):
     bench.blobs.data[kept.digest] = b"wrong" * 2000
     failure(bench.run(source=Source(files={"a": kept})))
     assert bench.cache.size == 0
+
+
+def fetching(bench: Bench, kept: Content, job: Job) -> tuple[threading.Thread, list[bytes]]:
+    """A thread that reads the content for a job, and what it read."""
+    found: list[bytes] = []
+
+    def read() -> None:
+        try:
+            found.append(b"".join(bench.tools.inputs.chunks(kept, job)))
+        except Stopped:
+            found.append(b"stopped")
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    return thread, found
+
+
+def a_job() -> Job:
+    return Job((a_task_id(1), 0), SessionId("s1"))
+
+
+def test_runs_that_want_an_input_at_once_fetch_it_once(bench):
+    data = bytes(range(256)) * 40
+    kept = bench.blobs.put(data)
+    bench.blobs.gate.clear()
+    first, found = fetching(bench, kept, a_job())
+    bench.blobs.asked.wait()
+    others = [fetching(bench, kept, a_job()) for _ in range(3)]
+    stopped = a_job()
+    last, left = fetching(bench, kept, stopped)
+    bench.clock.wait_for_waiters(4)
+    stopped.stop.set()
+    bench.clock.advance(1)
+    last.join()
+    assert left == [b"stopped"]
+    bench.blobs.gate.set()
+    for thread, said in ((first, found), *others):
+        thread.join()
+        assert said == [data]
+    assert bench.blobs.reads == -(-len(data) // 1000)

@@ -46,6 +46,9 @@ class Blobs:
         self.data: dict[Digest, bytes] = {}
         self.away = 0
         self.reads = 0
+        self.asked = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
 
     def put(self, data: bytes) -> Content:
         kept = content(data)
@@ -57,6 +60,8 @@ class Blobs:
             self.away -= 1
             raise Unavailable
         self.reads += 1
+        self.asked.set()
+        self.gate.wait()
         if digest not in self.data:
             raise NotFound
         return self.data[digest][offset : offset + min(size, 1000)]
