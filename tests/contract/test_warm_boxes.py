@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from accord.adapters.sandbox import polling, starter
+from accord.adapters.sandbox import polling, shipping, starter
 from accord.adapters.sandbox.bwrap import BwrapSandbox
 from accord.adapters.sandbox.cell import gone
 from accord.adapters.sandbox.meter import Total
@@ -133,6 +133,11 @@ LEFT = {
     "a datagram": "socket.socket(2, 2).sendto(b'x', ('127.0.0.1', 9))",
 }
 """Programs by what they leave, and whether they can without the wipe."""
+THROWN_AWAY = {
+    *("a deep tree", "very many files", "a connection", "a datagram", "a message queue"),
+    *("a message queue of System V", "semaphores of System V", "shared memory of System V"),
+}
+"""What costs the box."""
 OF_A_CGROUP = {"shared memory of System V"}
 """What is refused where no control group counts it."""
 
@@ -179,7 +184,7 @@ PROCESSES = {
     "one that ignores all signals": "[signal.signal(n, signal.SIG_IGN) for n in range(1, 32)"
     " if n not in (9, 19)]; os.fork() or time.sleep(60)",
     "a bomb": "[os.fork() or time.sleep(60) for _ in range(6)]",
-    "a traced-like zombie": "os.fork() or os._exit(0)",
+    "a zombie": "os.fork() or os._exit(0)",
     "threads": "[threading.Thread(target=time.sleep, args=(60,), daemon=True).start() for _ in '123']",
     "a queue of signals": "[os.kill(1, n) for n in range(1, 65)]; libc.sigqueue(1, 40, 0)",
     "timers": "signal.setitimer(signal.ITIMER_REAL, 60); libc.inotify_init(); libc.timerfd_create(0, 0)",
@@ -303,12 +308,33 @@ def execute_into(box, sink):
     return box.run(command, sink, sink, threading.Event())
 
 
-@pytest.mark.parametrize(
-    "what", ["a deep tree", "very many files", "a message queue", "a connection"]
-)
+@pytest.mark.parametrize("what", sorted(THROWN_AWAY - {"very many files"}))
 def test_a_box_that_cannot_be_made_as_new_is_thrown_away(what, own):
+    if what in OF_A_CGROUP and own.isolation().level == "bwrap+poll":
+        pytest.skip("it is refused there")
     first, following = first_and_next(own, lambda box: python(box, PREFIX + LEFT[what]))
     assert first != following
+
+
+def test_a_box_that_takes_long_to_empty_is_thrown_away(monkeypatch):
+    whole = shipping._source
+    monkeypatch.setattr(
+        shipping, "_source", lambda name: whole(name).replace("_PATIENCE = 0.05", "_PATIENCE = 0")
+    )
+    made = make()
+    try:
+        first, following = first_and_next(made, lambda box: bash(box, "touch {1..50}"))
+        assert first == following  # too few for a look at the clock
+        first, following = first_and_next(made, lambda box: bash(box, "touch {1..500}"))
+        assert first != following
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("what", [what for what in LEFT if what not in THROWN_AWAY])
+def test_a_box_that_can_be_emptied_is_kept(what, own):
+    first, following = first_and_next(own, lambda box: python(box, PREFIX + LEFT[what]))
+    assert first == following
 
 
 def test_a_file_that_hides_is_found_by_its_count(own):

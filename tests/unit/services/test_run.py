@@ -211,6 +211,11 @@ def test_the_box_gets_the_larger_disk_limit_of_the_two_steps(bench):
     assert bench.box.disk == 300 << 20
 
 
+def test_the_box_is_the_users_of_the_task(bench):
+    bench.run()
+    assert bench.box.user == "alice"
+
+
 def test_stdin_reaches_the_program_and_never_the_box_s_files(bench):
     data = b"secret input\n" * 10
     spec = {"execute": a_step(command=("cat",), stdin=content(data))}

@@ -37,6 +37,8 @@ _MOST_LISTED = 100_000
 _LONGEST_COMMAND = 6 << 20
 """Bytes of argv and environment: more than that no Linux takes."""
 _LONGEST_PATH = 64 << 10
+_NAMES = itertools.count()
+"""One for all sandboxes of this process: control groups are told apart by it."""
 
 
 class BwrapSandbox:
@@ -52,7 +54,6 @@ class BwrapSandbox:
         self._settings = settings
         self._clock = clock
         self._first_uid = first_uid
-        self._names = itertools.count()
         self._accounting = choose_accounting(settings.cgroup, clock)
         self._spawner = Spawner()
         self._launcher = Launcher(
@@ -112,7 +113,7 @@ class BwrapSandbox:
 
     def _made(self, kind: Kind) -> Cell:
         started = self._launcher.start(self._uid(kind.slot), kind.disk, kind.mounts)
-        return Cell(started, f"{kind.slot}-{next(self._names)}", self._accounting)
+        return Cell(started, f"{kind.slot}-{next(_NAMES)}", self._accounting)
 
     def _uid(self, slot: int) -> int:
         return self._first_uid + slot if os.geteuid() == 0 else os.geteuid()
