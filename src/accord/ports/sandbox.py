@@ -112,9 +112,12 @@ class Sandbox(Protocol):
     def isolation(self) -> Isolation:
         """The level reached on this machine, with the self-test's findings; cached."""
 
-    def open(self, slot: int, disk: int, mounts: Sequence[Mount] = ()) -> Box:
+    def open(
+        self, slot: int, disk: int, mounts: Sequence[Mount] = (), *, network: bool = False
+    ) -> Box:
         """A fresh box for a task on a slot (0 to slots-1; one box of a slot at a time), with
-        ``disk`` bytes of work directory. Raises SandboxError.
+        ``disk`` bytes of work directory, and with the machine's ``network`` or none. Raises
+        SandboxError.
         """
 
     def close(self) -> None:

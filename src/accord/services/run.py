@@ -125,7 +125,11 @@ class Run:
         steps = [s for s in (self._spec.compile, self._spec.execute) if s]
         disk = max(step.limits.disk for step in steps)
         self._check_room(disk)
-        box = self._tools.sandbox.open(self._slot, disk, self._toolchain.mounts)
+        network = self._spec.network
+        if network and not self._tools.settings.network:
+            raise SandboxError("The task asks for the network, which is off on this executor.")
+        shown = self._toolchain.mounts
+        box = self._tools.sandbox.open(self._slot, disk, shown, network=network)
         self._tools.holdings.attach(self._job, box)
         return box
 

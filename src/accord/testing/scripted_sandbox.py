@@ -46,9 +46,12 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 class ScriptedBox:
     """One box (port ``Box``)."""
 
-    def __init__(self, sandbox: ScriptedSandbox, slot: int, disk: int) -> None:
+    def __init__(
+        self, sandbox: ScriptedSandbox, slot: int, disk: int, *, network: bool = False
+    ) -> None:
         self.slot = slot
         self.disk = disk
+        self.network = network
         self.files: dict[str, bytes] = {}
         self.commands: list[Command] = []
         self.closed = False
@@ -141,14 +144,21 @@ class ScriptedSandbox:
         """What was given."""
         return self._isolation
 
-    def open(self, slot: int, disk: int, mounts: Sequence[Mount] = ()) -> ScriptedBox:  # noqa: ARG002  # of the port
+    def open(
+        self,
+        slot: int,
+        disk: int,
+        mounts: Sequence[Mount] = (),  # noqa: ARG002  # of the port
+        *,
+        network: bool = False,
+    ) -> ScriptedBox:
         """A new box; raises ``open_fails`` where it is set."""
         if self.open_fails is not None:
             raise self.open_fails
         with self._changed:
             if any(box.slot == slot and not box.closed for box in self.boxes):
                 raise SandboxError(f"Slot {slot} has a box already.")
-            box = ScriptedBox(self, slot, disk)
+            box = ScriptedBox(self, slot, disk, network=network)
             self.boxes.append(box)
             self._changed.notify_all()
         return box

@@ -94,14 +94,17 @@ class BwrapSandbox:
         finally:
             box.close()
 
-    def open(self, slot: int, disk: int, mounts: Sequence[Mount] = ()) -> Box:
+    def open(
+        self, slot: int, disk: int, mounts: Sequence[Mount] = (), *, network: bool = False
+    ) -> Box:
         """See ports.sandbox.Sandbox."""
         self.isolation()
-        return self._open(slot, disk, mounts)
+        return self._open(slot, disk, mounts, network=network)
 
-    def _open(self, slot: int, disk: int, mounts: Sequence[Mount]) -> Box:
+    def _open(self, slot: int, disk: int, mounts: Sequence[Mount], *, network: bool = False) -> Box:
         uid = self._uid(slot)
-        started = self._launcher.start(uid, disk, (*self._settings.mounts, *mounts))
+        shown = (*self._settings.mounts, *mounts)
+        started = self._launcher.start(uid, disk, shown, network=network)
         name = f"{slot}-{next(self._names)}"
         return BwrapBox(started, name, self._settings, self._accounting, self._clock)
 
