@@ -104,6 +104,11 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Path of bubblewrap; empty: on PATH, else the one that came with the package."""
     mounts: tuple[Mount, ...] = ()
     """More of the host to show in every box: toolchains, data, a shared directory."""
+    network: bool = False
+    """Whether tasks that ask for the network get it here (``policy.network_allowed`` lets them ask).
+    The executor starts only where a firewall keeps such boxes from the platform itself."""
+    network_unguarded: bool = False
+    """Start even so; a program with network can then take over the platform."""
     cgroup: str = "auto"
     """``auto``, ``v2``, ``v1`` or ``poll``."""
     archive_bytes: int = 512 << 20

@@ -122,6 +122,7 @@ def run_executor(settings: Settings, stop: threading.Event) -> None:
         clock=SystemClock(),
         ids=SystemIds(),
         rebuild=rebuild,
+        judicators=[member.address for member in registry(settings).judicators()],
     )
     try:
         executor.start()

@@ -102,7 +102,10 @@ def test_errors_are_told_apart_by_class_and_name_the_field(client):
         client.submit("x", language="cobol")
     assert refused.value.field == "language"
     with pytest.raises(NotYet):
+        client.submit("x", language="python", check="y")
+    with pytest.raises(Invalid, match="may not use the network") as refused:
         client.submit("x", language="python", network=True)
+    assert refused.value.field == "network"
     with pytest.raises(NotFound):
         client.get("01ARZ3NDEKTSV4RRFFQ69G5FAV")
     with pytest.raises(Unreachable):

@@ -114,6 +114,32 @@ def test_a_killed_executor_takes_the_programs_that_it_ran_along(own):
     until(lambda: not any(p.is_running() for p in running), what="the programs are gone")
 
 
+def test_a_task_with_network_has_the_machine_s_where_that_is_allowed_and_given(tmp_path):
+    given = {
+        "ACCORD_POLICY_NETWORK_ALLOWED": "true",
+        "ACCORD_SANDBOX_NETWORK": "true",
+        "ACCORD_SANDBOX_NETWORK_UNGUARDED": "true",
+    }
+    running = RunningPlatform(tmp_path / "data", **given)
+    running.start()
+    try:
+        [executor] = running.get("/api/v1/executors")[1]["items"]
+        assert executor["network"]
+        program = (
+            "import urllib.request as r\n"
+            f"try: print(r.urlopen('{running.url}/api/v1/health').status)\n"
+            "except OSError: print('none')"
+        )
+        said = [
+            done(running, submit(running, language="python", source=program, network=network))
+            for network in (True, False)
+        ]
+        assert [task["stdout"] for task in said] == ["200\n", "none\n"]
+        assert [task["spec"]["network"] for task in said] == [True, False]
+    finally:
+        running.stop()
+
+
 def test_an_executor_that_is_told_to_end_finishes_what_it_runs_and_hands_back_the_rest(own):
     slots = own.get("/api/v1/executors")[1]["items"][0]["slots"]
     ids = [submit(own, execute={"command": f"sleep 2; echo {n}"}) for n in range(slots + 2)]

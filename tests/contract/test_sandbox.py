@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from accord.config import SandboxSettings
 from accord.core.errors import SandboxError
 from accord.core.limits import MIB
 from accord.ports.sandbox import Command, Mount
+from accord.services.guarding import check_guarded
 from accord.testing.sandbox_suite import LIMITS, PATH, PROMISES, bash, execute, opened
 from tests.contract import ordinary
 
@@ -455,3 +457,27 @@ def test_the_diagnosis_names_every_step():
     (finding,) = diagnose(broken, SystemClock(), FIRST_UID)
     assert not finding.ok
     assert "sandbox.bwrap" in finding.remedy
+
+
+CONNECT = """
+import socket, sys
+try: socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5); print("reached")
+except OSError: print("refused")
+"""
+
+
+def test_a_box_with_network_has_the_machine_s_and_one_without_has_none(any_sandbox):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        argv = ("python3", "-c", CONNECT, str(listener.getsockname()[1]))
+        said = {}
+        for network in (True, False):
+            box = any_sandbox.open(0, MIB, network=network)
+            said[network] = execute(box, *argv).out, bash(box, "cat /etc/resolv.conf").out
+            box.close()
+    assert said[True] == (b"reached\n", Path("/etc/resolv.conf").read_bytes())
+    assert said[False] == (b"refused\n", b"")
+
+
+def test_a_box_with_network_that_reaches_the_loopback_is_found_out(any_sandbox):
+    with pytest.raises(SandboxError, match="reach this machine's loopback"):
+        check_guarded(any_sandbox, (), range(FIRST_UID, FIRST_UID + 2))

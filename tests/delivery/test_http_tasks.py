@@ -431,9 +431,6 @@ def test_a_bad_document_is_422_and_says_what_to_change(
             "retry",
             "cases",
         )
-    ]
-    + [
-        ({"network": True}, "network"),
     ],
 )
 def test_what_is_not_there_yet_is_refused_by_name(
@@ -442,6 +439,13 @@ def test_what_is_not_there_yet_is_refused_by_name(
     response = shared.post("/api/v1/tasks", json=SOUND | more)
     problem = response.json or {}
     assert (response.status_code, problem["code"], problem["field"]) == (422, "not_yet", field)
+
+
+def test_a_task_may_not_ask_for_the_network_unless_the_administrator_lets_it(shared: Site) -> None:
+    response = shared.post("/api/v1/tasks", json=SOUND | {"network": True})
+    problem = response.json or {}
+    assert (response.status_code, problem["code"], problem["field"]) == (422, "invalid", "network")
+    assert "policy.network_allowed" in problem["detail"]
 
 
 def test_a_task_gets_into_a_batch_by_the_batch_alone(shared: Site) -> None:

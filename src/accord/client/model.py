@@ -221,6 +221,8 @@ class Executor(_Document):
     tags: Sequence[str] = ()
     isolation: str = ""
     isolation_why: str = ""
+    network: bool = False
+    """Whether tasks that ask for the network get it there."""
     credit: float = 0.0
     """What its results earned: seconds of a typical core."""
     reliability: Sequence[Mapping[str, Any]] = ()

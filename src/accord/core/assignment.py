@@ -36,6 +36,7 @@ class RequirementClass(msgspec.Struct, frozen=True, kw_only=True):
     memory: int = 0
     """Bytes, rounded up to a power of two of at least 512 MiB."""
     isolation: str = ""
+    network: bool = False
     platform: str = ""
     """The platform that the task is committed to; ``os`` or ``os+cpu`` where it will be to that
     of the first executor, whichever, as long as it is known (S1).
@@ -122,6 +123,7 @@ def _needs(spec: Spec, platform: str) -> RequirementClass:
         cpus=spec.requires.cpus,
         memory=memory,
         isolation=spec.requires.isolation,
+        network=spec.network,
         platform=platform,
     )
 
@@ -139,6 +141,8 @@ def lacks(executor: Executor, needs: RequirementClass, weakest: str) -> list[str
         missing.append(f"{needs.cpus} cores")
     if needs.memory > info.memory:
         missing.append(f"{needs.memory // MIB} MiB of memory")
+    if needs.network and not info.network:
+        missing.append("network")
     level = needs.isolation or weakest
     if ISOLATION_LEVELS.index(info.isolation.level) < ISOLATION_LEVELS.index(level):
         missing.append(f"isolation {level}")

@@ -152,7 +152,10 @@ def spec_digest(spec: Spec) -> Digest:
     """The SHA-256 of what was asked. Contents count by digest and size, so it is the same wherever
     they are stored, and after they were deleted.
     """
-    return _digest(_plain(spec))
+    asked = _fields(spec)
+    if not spec.network:  # it came later than the first certificates
+        del asked["network"]
+    return _digest(asked)
 
 
 def result_digest(result: Result) -> Digest:

@@ -54,6 +54,8 @@ class ExecutorInfo(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 1
     isolation: Isolation
     version: str = ""
+    network: bool = False
+    """Whether tasks that ask for the network get it there."""
     benchmark: float = 1.0
     """How fast one of its cores is; a typical one is 1. Credit goes by it."""
 

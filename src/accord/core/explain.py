@@ -339,7 +339,7 @@ def _ran(task: Task, result: Result, where: str) -> str:
     after = f"on {where} after {span(step.wall_time)}"
     verdict = "" if result.verdict is Verdict.OK else f" ({_word(result.verdict)})"
     before = " It was compiled before (cached)." if result.compile and result.compile.cached else ""
-    return f"The {name} {how} {after}{verdict}.{before}{_advice(result, step, name)}"
+    return f"The {name} {how} {after}{verdict}.{before}{_advice(task, result, step, name)}"
 
 
 def _how(step: StepResult, name: str, task: Task) -> str:
@@ -352,12 +352,12 @@ def _how(step: StepResult, name: str, task: Task) -> str:
     return f"ended with exit code {step.exit_code}"
 
 
-def _advice(result: Result, step: StepResult, name: str) -> str:
+def _advice(task: Task, result: Result, step: StepResult, name: str) -> str:
     if result.verdict is Verdict.OK:
         return ""
     if step.limit is not None:
         return f" Let it use less, or submit it again with a larger limits.{step.limit}."
-    if _missed_the_network(step):
+    if not task.spec.network and _missed_the_network(step):
         return " It tried to use the network, which is off for this task."
     stream = "compile_stderr" if name == "compile step" else "stderr"
     return f" See {stream} for what it says."

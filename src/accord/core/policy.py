@@ -9,7 +9,7 @@ import msgspec
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What the administrator decides for all tasks. Seconds."""
+    """What the administrator decides for all tasks. Times in seconds."""
 
     retry_first: float = 1.0
     """Back-off before the second attempt after an infrastructure fault; doubles each time."""
@@ -34,5 +34,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     judging_attempts: int = 3
     """Judging runs of one task that may be lost or fail before results that only they could
     compare count as different."""
+    network_allowed: bool = False
+    """Whether tasks may ask for the network. Executors give it where ``sandbox.network`` is on."""
     revalidate_after: float = 6 * 3600.0
     """When results that could not be read for the moment are tried again (V1, V6)."""

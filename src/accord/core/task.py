@@ -146,6 +146,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[str, ...] = ()
     """Globs, relative to the work directory, of files to keep."""
     language: str | None = None
+    network: bool = False
+    """Whether its programs may use the network of the executor's machine."""
     requires: Requires = Requires()
     redundancy: Redundancy = Redundancy()
     deadline: float | None = None

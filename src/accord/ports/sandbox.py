@@ -118,10 +118,19 @@ class Sandbox(Protocol):
     def isolation(self) -> Isolation:
         """The level reached on this machine, with the self-test's findings; cached."""
 
-    def open(self, slot: int, disk: int, mounts: Sequence[Mount] = (), user: str = "") -> Box:
+    def open(
+        self,
+        slot: int,
+        disk: int,
+        mounts: Sequence[Mount] = (),
+        user: str = "",
+        *,
+        network: bool = False,
+    ) -> Box:
         """A box as new for a task on a slot (0 to slots-1; one box of a slot at a time), with
-        ``disk`` bytes of work directory. A box that was wiped may come back for the same user, never
-        for another; ``user`` empty: never at all. Raises SandboxError.
+        ``disk`` bytes of work directory, and with the machine's ``network`` or none. A box that was
+        wiped may come back for the same user, never for another; ``user`` empty: never at all.
+        Raises SandboxError.
         """
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ class Adding:
         origin = Origin(batch=batch, parameters=values)
         try:
             new = fill(template, values)
-            check(new, self._caps, self._handlers)
+            self._check_alone(new)
         except Invalid as error:
             why = f"The template gives no valid task for these parameters: {error.message}"
             return unfit(template, id_, now, self._policy, origin, why)
@@ -82,7 +82,7 @@ class Adding:
 
     def check(self, one: NewTask) -> None:
         """Check one. Invalid, NotFound."""
-        check(one, self._caps, self._handlers)
+        self._check_alone(one)
         check_blobs(one, self._blobs)
 
     def check_rows(self, axes: Sequence[Axis]) -> None:
@@ -90,6 +90,9 @@ class Adding:
         for axis in axes:
             if isinstance(axis, Rows):
                 check_stored("csv", axis.rows, self._blobs)
+
+    def _check_alone(self, one: NewTask) -> None:
+        check(one, self._caps, self._handlers, network=self._policy.network_allowed)
 
     def _check(self, one: NewTask, number: int | None) -> None:
         try:

@@ -66,8 +66,18 @@ _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _COMPARATOR = "redundancy.comparator"
 
 
-def check(new: NewTask, caps: Limits, handlers: Mapping[str, Assimilator]) -> None:
-    """Check all that can be seen from the task alone. Invalid, naming the field."""
+def check(
+    new: NewTask, caps: Limits, handlers: Mapping[str, Assimilator], *, network: bool = False
+) -> None:
+    """Check all that can be seen from the task alone. ``network`` says whether it may ask for the
+    network. Invalid, naming the field.
+    """
+    if new.spec.network and not network:
+        raise Invalid(
+            "Tasks may not use the network here: leave network out, or ask the administrator for "
+            "policy.network_allowed.",
+            field="network",
+        )
     _check_assimilation(new.spec.assimilate, handlers)
     ids.name(new.user, "user")
     _check_text("name", new.name, NAME)

@@ -111,7 +111,8 @@ class Compiles:
         spec, shown = task.spec, self._toolchains.shown
         toolchain = self._toolchains.for_task(spec)
         mounts = (*toolchain.mounts, *shown)
-        if spec.compile is None or not self._cache.largest or any(m.writable for m in mounts):
+        shared = spec.network or any(m.writable for m in mounts)  # it may come out otherwise
+        if spec.compile is None or not self._cache.largest or shared:
             return None
         seen = {
             "format": _FORMAT,

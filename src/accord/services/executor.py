@@ -8,7 +8,7 @@ pusher (``links``), an uploader (``uploads``). They meet in ``holdings``; finish
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from accord import logs
@@ -22,6 +22,7 @@ from accord.ports.sandbox import Sandbox
 from accord.services import machine
 from accord.services.cache import Cache
 from accord.services.compiles import Compiles
+from accord.services.guarding import check_guarded
 from accord.services.holdings import Holdings
 from accord.services.inputs import Inputs
 from accord.services.links import POLLERS, Link, PollLink, PushLink
@@ -50,6 +51,7 @@ class Executor:
 
     ``polls`` and ``pushes`` are two ways to one judicator, so that a held poll delays nothing;
     ``rebuild`` makes their connections anew, and fails the calls that are under way.
+    ``judicators`` are the addresses that no program with network may reach.
     ``data`` is the executor's own directory, ``home`` what ``~`` means in presets, ``delivery`` for how
     many seconds a stop tries to deliver; what is left then stays in the spool.
     """
@@ -68,6 +70,7 @@ class Executor:
         presets: Mapping[str, Preset] = PRESETS,
         delivery: float = DELIVERY_BOUND,
         rebuild: Callable[[], None] = lambda: None,
+        judicators: Sequence[str] = (),
     ) -> None:
         self._settings = settings
         self._data = data
@@ -83,6 +86,7 @@ class Executor:
         )
         self._delivery = delivery
         self._rebuild = rebuild
+        self._judicators = judicators
         self._slots = machine.slots(settings.executor)
         self._spool = Spool(data / "spool")
         self._holdings = Holdings(clock, self._slots, lambda: self._spool.full)
@@ -153,6 +157,7 @@ class Executor:
 
     def _begin(self) -> None:
         isolation = self._isolation()
+        self._check_network()
         self._toolchains.probe(self._sandbox, self._slots)
         info = machine.executor_info(
             self._settings.executor,
@@ -160,6 +165,7 @@ class Executor:
             session=self._ids.session(),
             languages=self._toolchains.versions,
             isolation=isolation,
+            network=self._settings.sandbox.network,
         )
         self._holdings.restore(self._spool.restore())
         lease = self._settings.executor.lease
@@ -190,6 +196,12 @@ class Executor:
                 f"The box does not hold on this machine, so nothing is run: {listed}."
             )
         return isolation
+
+    def _check_network(self) -> None:
+        chosen = self._settings.sandbox
+        if chosen.network and not chosen.network_unguarded:
+            first = self._settings.executor.first_uid
+            check_guarded(self._sandbox, self._judicators, range(first, first + self._slots))
 
     def _start_threads(self, link: Link) -> None:
         settings = self._settings.executor

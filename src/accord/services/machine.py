@@ -113,6 +113,7 @@ def executor_info(
     session: SessionId,
     languages: Mapping[str, str],
     isolation: Isolation,
+    network: bool = False,
 ) -> ExecutorInfo:
     """What an executor of these settings says of itself on this machine."""
     return ExecutorInfo(
@@ -130,6 +131,7 @@ def executor_info(
         slots=slots(settings),
         isolation=isolation,
         version=__version__,
+        network=network,
         benchmark=settings.benchmark or measured(),
     )
 

@@ -128,8 +128,12 @@ class Run:
 
     def _open(self) -> Box:
         self._check_room()
+        network = self._spec.network
+        if network and not self._tools.settings.network:
+            raise SandboxError("The task asks for the network, which is off on this executor.")
         sandbox, mounts = self._tools.sandbox, self._toolchain.mounts
-        box = sandbox.open(self._slot, self._disk, mounts, user=self._task.user)
+        user = self._task.user
+        box = sandbox.open(self._slot, self._disk, mounts, user, network=network)
         self._tools.holdings.attach(self._job, box)
         return box
 

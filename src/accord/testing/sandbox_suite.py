@@ -59,9 +59,17 @@ class Reused:
         """That of the sandbox."""
         return self._sandbox.isolation()
 
-    def open(self, slot: int, disk: int, mounts: Sequence[Mount] = (), user: str = "") -> Box:
+    def open(
+        self,
+        slot: int,
+        disk: int,
+        mounts: Sequence[Mount] = (),
+        user: str = "",
+        *,
+        network: bool = False,
+    ) -> Box:
         """A box of the one user."""
-        return self._sandbox.open(slot, disk, mounts, user=user or self._user)
+        return self._sandbox.open(slot, disk, mounts, user or self._user, network=network)
 
     def close(self) -> None:
         """Close the sandbox."""

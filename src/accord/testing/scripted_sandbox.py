@@ -50,10 +50,13 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 class ScriptedBox:
     """One box (port ``Box``)."""
 
-    def __init__(self, sandbox: ScriptedSandbox, slot: int, disk: int, user: str) -> None:
+    def __init__(
+        self, sandbox: ScriptedSandbox, slot: int, disk: int, user: str, *, network: bool = False
+    ) -> None:
         self.slot = slot
         self.disk = disk
         self.user = user
+        self.network = network
         self.files: dict[str, bytes] = {}
         self.modes: dict[str, int] = {}
         self.folders: list[str] = []
@@ -162,6 +165,8 @@ class ScriptedSandbox:
         disk: int,
         mounts: Sequence[Mount] = (),  # noqa: ARG002  # of the port
         user: str = "",
+        *,
+        network: bool = False,
     ) -> ScriptedBox:
         """A new box; raises ``open_fails`` where it is set."""
         if self.open_fails is not None:
@@ -169,7 +174,7 @@ class ScriptedSandbox:
         with self._changed:
             if any(box.slot == slot and not box.closed for box in self.boxes):
                 raise SandboxError(f"Slot {slot} has a box already.")
-            box = ScriptedBox(self, slot, disk, user)
+            box = ScriptedBox(self, slot, disk, user, network=network)
             self.boxes.append(box)
             self._changed.notify_all()
         return box

@@ -277,6 +277,13 @@ def test_what_an_executor_lacks_is_told_in_words(spec: dict[str, Any], missing: 
     assert satisfies(an_executor(), needs(**spec), WEAKEST) is (not missing)
 
 
+def test_a_task_with_network_goes_where_it_is_given() -> None:
+    assert lacks(an_executor(network=False), needs(network=True), WEAKEST) == ["network"]
+    assert satisfies(an_executor(network=True), needs(network=True), WEAKEST)
+    assert satisfies(an_executor(network=True), needs(), WEAKEST)
+    assert needs(network=True).key != needs().key
+
+
 @pytest.mark.parametrize(
     ("level", "required", "enough"),
     [

@@ -255,6 +255,7 @@ SPEC = a_spec(data=content(b"zip"), language="c")
         {"data": None},
         {"data": content(b"zap")},
         {"language": "cpp"},
+        {"network": True},
         {"execute": a_step(command="/bin/echo hello")},
         {"execute": a_step(args=("hello",))},
         {"execute": a_step(env={"inline": "1"})},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from accord.core.executor import ExecutorState, Isolation
@@ -292,6 +293,8 @@ def test_a_program_that_misses_the_network_is_told_that_it_is_off() -> None:
     step = a_step_result(exit_code=1, stderr=b"curl: (6) Could not resolve host: x.org")
     text = told(done(verdict=Verdict.RUNTIME_ERROR, execute=step))
     assert "the network, which is off for this task" in text
+    task = done(verdict=Verdict.RUNTIME_ERROR, execute=step)
+    assert "network" not in told(msgspec.structs.replace(task, spec=a_spec(network=True)))
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ from accord.adapters.memory.registry import MemoryRegistry
 from accord.adapters.memory.store import MemoryStore
 from accord.adapters.signing import StoreSigner
 from accord.adapters.system import SystemClock, SystemIds
-from accord.config import ExecutorSettings, JudicatorSettings, Settings
+from accord.config import ExecutorSettings, JudicatorSettings, SandboxSettings, Settings
 from accord.core.errors import Unavailable
 from accord.core.ids import Digest, TaskId
 from accord.core.languages import Preset
+from accord.core.policy import Policy
 from accord.core.task import Task
 from accord.ports.judicator import Judicator as JudicatorPort
 from accord.ports.judicator import Orders, Report
@@ -101,7 +102,7 @@ def once(true: Callable[[Report, Orders], bool]) -> Callable[[Report, Orders], b
 class Platform:
     """One judicator; executors as many as a test starts."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, policy: Policy = Policy()) -> None:
         self.root = root
         self.clock = SystemClock()
         self.ids = SystemIds()
@@ -116,6 +117,7 @@ class Platform:
             signer=StoreSigner(self.store),
             spool=root / "uploads",
             settings=JudicatorSettings(),
+            policy=policy,
         )
         self.judicator.start()
         self._executors: list[Executor] = []
@@ -131,12 +133,13 @@ class Platform:
         start: bool = True,
         delivery: float = PATIENCE,
         presets: Mapping[str, Preset] | None = None,
+        boxes: SandboxSettings = SandboxSettings(),
         **settings: Any,
     ) -> tuple[Executor, Any]:
         sandbox = ScriptedSandbox(acts) if isinstance(acts, Mapping) else acts
         fields: dict[str, Any] = {"name": name, "slots": 1, "drain": 0.0} | settings
         executor = Executor(
-            Settings(executor=ExecutorSettings(**fields)),
+            Settings(executor=ExecutorSettings(**fields), sandbox=boxes),
             self.root / data,
             polls=self._port(polls),
             pushes=self._port(pushes),

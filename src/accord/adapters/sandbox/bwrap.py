@@ -96,13 +96,23 @@ class BwrapSandbox:
         finally:
             box.close()
 
-    def open(self, slot: int, disk: int, mounts: Sequence[Mount] = (), user: str = "") -> Box:
+    def open(
+        self,
+        slot: int,
+        disk: int,
+        mounts: Sequence[Mount] = (),
+        user: str = "",
+        *,
+        network: bool = False,
+    ) -> Box:
         """See ports.sandbox.Sandbox."""
         self.isolation()
-        return self._open(slot, disk, mounts, user)
+        return self._open(slot, disk, mounts, user, network=network)
 
-    def _open(self, slot: int, disk: int, mounts: Sequence[Mount], user: str) -> BwrapBox:
-        kind = kind_of(slot, disk, (*self._settings.mounts, *mounts))
+    def _open(
+        self, slot: int, disk: int, mounts: Sequence[Mount], user: str, *, network: bool = False
+    ) -> BwrapBox:
+        kind = kind_of(slot, disk, (*self._settings.mounts, *mounts), network=network)
         cell = self._pool.take(kind, user)
         keep = partial(self._pool.keep, cell, kind, user)
         return BwrapBox(cell, keep, self._settings, self._clock, counted=self._counted)
@@ -112,7 +122,9 @@ class BwrapSandbox:
         return self._accounting.counts_all_memory
 
     def _made(self, kind: Kind) -> Cell:
-        started = self._launcher.start(self._uid(kind.slot), kind.disk, kind.mounts)
+        started = self._launcher.start(
+            self._uid(kind.slot), kind.disk, kind.mounts, network=kind.network
+        )
         return Cell(started, f"{kind.slot}-{next(_NAMES)}", self._accounting)
 
     def _uid(self, slot: int) -> int:

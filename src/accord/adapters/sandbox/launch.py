@@ -188,7 +188,9 @@ class Launcher:
             self._files.append(self._starter)
         self.features = layout.Features()
 
-    def start(self, uid: int, disk: int, mounts: Sequence[Mount]) -> Started:
+    def start(
+        self, uid: int, disk: int, mounts: Sequence[Mount], *, network: bool = False
+    ) -> Started:
         """A new box. Raises SandboxError, with what to change."""
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -202,7 +204,10 @@ class Launcher:
                 passed.append(shipping.reopened(self._starter))
                 mine.append(passed[-1])
                 at = f"@{len(passed) - 1}"
-            for target, text in layout.FILES.items():
+            files = layout.FILES
+            if network:
+                argv, files = [*argv, "--share-net"], files | layout.resolver()
+            for target, text in files.items():
                 passed.append(_text(text))
                 mine.append(passed[-1])
                 argv += ["--file", f"@{len(passed) - 1}", target]

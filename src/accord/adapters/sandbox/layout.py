@@ -78,6 +78,14 @@ def system() -> list[str]:
     return arguments
 
 
+def resolver() -> dict[str, str]:
+    """The file by which a box with network finds names, as the machine has it now."""
+    try:
+        return {"/etc/resolv.conf": Path("/etc/resolv.conf").read_text()}
+    except OSError:  # the machine finds names without it, or not at all
+        return {}
+
+
 def scratch(disk: int) -> list[str]:
     """What can be written: /box, /tmp and /dev/shm, each of at most ``disk`` bytes."""
     size = ["--size", str(disk)]

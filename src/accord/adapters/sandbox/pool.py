@@ -33,12 +33,13 @@ class Kind(msgspec.Struct, frozen=True):
     mounts: tuple[Mount, ...]
     identities: tuple[tuple[int, int] | None, ...]
     """Of the mounts' sources: a folder that was replaced is another one."""
+    network: bool = False
 
 
-def kind_of(slot: int, disk: int, mounts: Sequence[Mount]) -> Kind:
+def kind_of(slot: int, disk: int, mounts: Sequence[Mount], *, network: bool) -> Kind:
     """The kind of box that is wanted, as the host's files are now."""
     identities = tuple(_identity(mount.source) for mount in mounts)
-    return Kind(slot, disk, tuple(mounts), identities)
+    return Kind(slot, disk, tuple(mounts), identities, network)
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -211,6 +211,7 @@ class ExecutorOut(BaseModel):
     isolation: str
     isolation_why: str
     isolation_checks: dict[str, str]
+    network: bool
     version: str
     benchmark: float
     credit: float
@@ -441,6 +442,7 @@ def spec_out(spec: Spec) -> dict[str, Any]:
         **_runnable_out(spec),
         "data": _told(spec.data),
         "outputs": list(spec.outputs),
+        "network": spec.network,
         "requires": _plain(spec.requires),
         "redundancy": _redundancy_out(spec.redundancy),
         "deadline": spec.deadline,
@@ -535,6 +537,7 @@ def executor_out(executor: Executor) -> ExecutorOut:
         isolation=info.isolation.level,
         isolation_why=info.isolation.why,
         isolation_checks=dict(info.isolation.checks),
+        network=info.network,
         version=info.version,
         benchmark=info.benchmark,
         credit=executor.credit,

@@ -185,6 +185,7 @@ class Intake:
             execute=made.execute,
             data=self._uploads.put_stream(data) if data else None,
             outputs=tuple(task.outputs),
+            network=task.network,
             requires=_requires(task),
             redundancy=comparing(policy, judge.made(self._uploads)) if judge else policy,
             deadline=task.deadline,

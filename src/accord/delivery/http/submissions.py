@@ -287,7 +287,9 @@ class Submission(Runnable):
     assimilate: Line | AssimilateIn | None = Field(
         default=None, description="A registered handler that is told of the end."
     )
-    network: bool = False
+    network: bool = Field(
+        default=False, description="Whether it may use the network, where tasks may."
+    )
     check: Any = None
     expected: Any = None
     after: Any = None
@@ -302,7 +304,6 @@ _LATER = ("check", "expected", "after", "on_finish", "retry", "cases")
 def check_available(task: Submission) -> None:
     """Refuse what this version does not do. Raises NotYet, naming the field."""
     asked = [name for name in _LATER if getattr(task, name) is not None]
-    asked += ["network"] if task.network else []
     if asked:
         raise NotYet(
             f"This version of Accord does not do {asked[0]!r} yet. Leave the field out.",

@@ -183,6 +183,8 @@ struct ExecutorInfo {
   14: optional string version
   /** How fast one of its cores is; a typical one is 1. */
   15: optional double benchmark
+  /** Whether tasks that ask for the network get it there. */
+  16: optional bool network
 }
 
 /** How an executor stands with one class of tasks. */
