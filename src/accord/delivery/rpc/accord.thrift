@@ -172,7 +172,7 @@ struct ExecutorInfo {
   4: optional string owner
   5: optional string address
   6: optional list<string> tags
-  /** Preset name to the version that its probe printed. */
+  /** Preset name to the version that its probe printed; others of a preset are NAME@WHICH. */
   7: optional map<string, string> languages
   8: optional string os
   9: optional string cpu
