@@ -450,11 +450,11 @@ def test_a_spare_that_cannot_be_made_is_no_fault_of_the_task(own, monkeypatch):
     spare_of(own)
     started, failed = own._launcher.start, threading.Event()
 
-    def fail(uid, disk, mounts):
+    def fail(uid, disk, mounts, *, network):
         if threading.current_thread().name == "boxes":
             failed.set()
             raise OSError(24, "Too many open files")
-        return started(uid, disk, mounts)
+        return started(uid, disk, mounts, network=network)
 
     monkeypatch.setattr(own._launcher, "start", fail)
     own.open(0, DISK, user="bob").close()
