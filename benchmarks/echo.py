@@ -1,6 +1,6 @@
 """Sandboxed echo tasks, end to end: the rate of a batch, and the latency of one task.
 
-Everything counts: HTTP, Thrift, the durable store, a fresh box for each task. Each rate stands
+Everything counts: HTTP, Thrift, the durable store, a box as new for each task. Each rate stands
 beside a control taken just before it: bare spawns of /bin/true by two processes.
 """
 
