@@ -22,6 +22,7 @@ ROUNDS = 3
 TASKS = 300
 CLIENTS = 16
 SINGLES = 50
+BATCH = 2000
 
 
 def spawn(_: int) -> None:
@@ -69,6 +70,18 @@ def rate(url: str) -> float:
     return TASKS / took
 
 
+def batch_rate(url: str) -> float:
+    """Tasks a second of one batch: from its submission until the output of all was read."""
+    with Client(url) as client:
+        start = time.perf_counter()
+        tasks = [{"execute": {"command": ["/bin/echo", str(number)]}} for number in range(BATCH)]
+        batch = client.wait_batch(client.create_batch(tasks=tasks).id)
+        said = [line["stdout"] for line in client.batch_results(batch.id)]
+        took = time.perf_counter() - start
+    assert said == [f"{number}\n" for number in range(BATCH)], batch
+    return BATCH / took
+
+
 def latencies(url: str) -> list[float]:
     """Milliseconds from submission to the result at the client, one task at a time."""
     found = []
@@ -81,24 +94,28 @@ def latencies(url: str) -> list[float]:
 
 
 def main() -> None:
-    ratios, p50, p99, starts = [], [], [], []
+    ratios, batches, p50, p99, starts = [], [], [], [], []
     for number in range(ROUNDS):
         before = control()
         with platform() as (url, ready):
             with Client(url) as client:
                 echo(client, 0)
             achieved = rate(url)
+            together = batch_rate(url)
             single = latencies(url)
         ratios.append(achieved / before)
+        batches.append(together / before)
         p50.append(statistics.median(single))
         p99.append(single[int(len(single) * 0.99) - 1])
         starts.append(ready)
         print(
-            f"round {number + 1}: control {before:.0f}/s, echo {achieved:.1f}/s (ratio {ratios[-1]:.3f}), "
+            f"round {number + 1}: control {before:.0f}/s, echo {achieved:.1f}/s "
+            f"(ratio {ratios[-1]:.3f}), in a batch {together:.0f}/s (ratio {batches[-1]:.3f}), "
             f"latency p50 {p50[-1]:.0f} ms, p99 {p99[-1]:.0f} ms, up after {ready:.1f} s"
         )
     print(
-        f"median: ratio {statistics.median(ratios):.3f}, p50 {statistics.median(p50):.0f} ms, "
+        f"median: ratio {statistics.median(ratios):.3f}, "
+        f"in a batch {statistics.median(batches):.3f}, p50 {statistics.median(p50):.0f} ms, "
         f"p99 {statistics.median(p99):.0f} ms, up after {statistics.median(starts):.1f} s"
     )
 
