@@ -140,6 +140,7 @@ def _check_assimilation(wish: Assimilation, handlers: Mapping[str, Assimilator])
 def _check_spec(spec: Spec, caps: Limits) -> None:
     _check_runnable(spec, caps)
     _check_redundancy(spec.redundancy, caps)
+    _check_delay_bound(spec)
     _check_requires(spec.requires)
     _check_version(spec)
     _require(len(spec.outputs) <= MOST_OUTPUTS, "outputs", f"takes at most {MOST_OUTPUTS} globs")
@@ -176,13 +177,20 @@ def _check_runnable(what: Spec | Program, caps: Limits) -> None:
 def _check_redundancy(policy: Redundancy, caps: Limits) -> None:
     check_policy(policy)
     check_adaptive(policy)
-    if policy.delay_bound is not None:
-        within = policy.delay_bound <= LONGEST
-        _require(within, "redundancy.delay_bound", f"must lie between 0 and {LONGEST:.0f}")
     for field in ("max_total_replicas", "max_lost_replicas"):
         few = getattr(policy, field) <= MOST_REPLICAS
         _require(few, f"redundancy.{field}", f"must be at most {MOST_REPLICAS}")
     _check_comparator(policy.comparator, caps)
+
+
+def _check_delay_bound(spec: Spec) -> None:
+    """A run that keeps its limits must have the time to: its lateness counts against executors."""
+    bound, field = spec.redundancy.delay_bound, "redundancy.delay_bound"
+    if bound is None:
+        return
+    _require(bound <= LONGEST, field, f"must lie between 0 and {LONGEST:.0f}")
+    least = sum(step.limits.wall for step in (spec.compile, spec.execute) if step)
+    _require(bound >= least, field, f"must be at least the limits of its steps, {least:g} s")
 
 
 def _check_comparator(comparator: Comparator, caps: Limits) -> None:

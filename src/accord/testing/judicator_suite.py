@@ -193,6 +193,8 @@ class _Adding:
             (_redundant(max_lost_replicas=101), "redundancy.max_lost_replicas"),
             (_redundant(delay_bound=math.inf), "redundancy.delay_bound"),
             (_redundant(delay_bound=0.0), "redundancy.delay_bound"),
+            (_redundant(delay_bound=59.5), "redundancy.delay_bound"),
+            ({**_redundant(delay_bound=119.5), "compile": a_step()}, "redundancy.delay_bound"),
             (_redundant(homogeneous="planet"), "redundancy.homogeneous"),
             (_redundant(min_quorum=1, adaptive=True), "redundancy.adaptive"),
             (_compared(Numbers(abs=-1.0)), "redundancy.comparator.abs"),
@@ -266,7 +268,7 @@ class _Adding:
     ) -> None:
         wish = _compared(comparator, **_redundant(
             comparator=comparator, target_replicas=3, distinct="none", homogeneous="os+cpu",
-            delay_bound=7.0,
+            delay_bound=60.0,
         ))  # fmt: skip
         (task,) = judicator.add([a_new(**wish)])
         assert judicator.get(task.id).task == task

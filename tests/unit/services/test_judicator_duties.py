@@ -14,6 +14,7 @@ from accord.core.errors import NotFound, Unavailable, UnknownSession
 from accord.core.executor import Executor, ExecutorState, Isolation
 from accord.core.ids import TaskId, UserName
 from accord.core.lifecycle import submitted
+from accord.core.limits import Limits
 from accord.core.policy import Policy
 from accord.core.replica import ErrorClass, Failure, Outcome, ReplicaState
 from accord.core.search import Query
@@ -195,10 +196,13 @@ def test_what_a_lost_executor_still_holds_is_found_at_every_pass(world: World) -
     assert world.status(task) is Status.RETRYING
 
 
+SHORT = a_step(limits=Limits(wall=5.0))
+
+
 def test_a_run_that_was_given_up_is_killed_before_its_task_is_cancelled(world: World) -> None:
     """Its executor is alive, and may be at it still: the deadline says nothing of its box."""
     machine = world.machine()
-    task = world.add(redundancy=Redundancy(delay_bound=5.0))
+    task = world.add(execute=SHORT, redundancy=Redundancy(delay_bound=5.0))
     (given,) = machine.take()
     world.pass_time(17, machine)
     assert world.status(task) is Status.RETRYING
@@ -210,7 +214,7 @@ def test_a_run_that_was_given_up_is_killed_before_its_task_is_cancelled(world: W
 
 def test_a_run_that_was_given_up_is_cancelled_once_its_executor_is_lost(world: World) -> None:
     machine = world.machine()
-    task = world.add(redundancy=Redundancy(delay_bound=5.0))
+    task = world.add(execute=SHORT, redundancy=Redundancy(delay_bound=5.0))
     machine.take()
     world.pass_time(17, machine)
     assert world.judicator.cancel(task.id).status is Status.CANCELLING
