@@ -20,7 +20,7 @@ from tests.delivery.test_http_archives import a_zip
 
 TASKS = "/api/v1/tasks"
 BATCHES = "/api/v1/batches"
-SOUND: dict[str, Any] = {"execute": {"command": "true"}, "outputs": ["*"]}
+SOUND: dict[str, Any] = {"execute": {"command": "true"}, "outputs": ["**"]}
 JUDGE: dict[str, Any] = {"type": "program", "language": "python", "source": "print()"}
 
 
@@ -283,8 +283,9 @@ def test_a_tolerance_that_is_no_number_is_no_json(shared: Site, number: float) -
     assert response.status_code == 400
 
 
-def test_files_that_are_compared_must_be_kept(shared: Site) -> None:
-    wish = {**asked(comparator={"type": "files", "paths": ["x"]}), "outputs": []}
+@pytest.mark.parametrize("outputs", [[], ["y", "x/*"]])
+def test_files_that_are_compared_must_be_kept(shared: Site, outputs: list[str]) -> None:
+    wish = {**asked(comparator={"type": "files", "paths": ["x"]}), "outputs": outputs}
     response = shared.post(TASKS, json=wish)
     assert (response.status_code, (response.json or {})["field"]) == (
         422,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from accord.core import texts
-from accord.core.replica import Content, Result, Verdict
+from accord.core.replica import Result, Verdict
 from accord.core.task import (
     INLINE_STREAM,
     Comparator,
@@ -110,7 +110,11 @@ def _exact(_comparator: Exact, one: Result, other: Result, _most: int) -> bool:
 
 
 def _files(comparator: Files, one: Result, other: Result, _most: int) -> bool:
-    return all(_kept_digest(one, path) == _kept_digest(other, path) for path in comparator.paths)
+    """A file that neither kept says nothing of what they had to write."""
+    kept = all(path in one.kept and path in other.kept for path in comparator.paths)
+    if not kept:
+        return _left(one) == _left(other)
+    return all(one.kept[path].digest == other.kept[path].digest for path in comparator.paths)
 
 
 def _program(_comparator: Program, one: Result, other: Result, _most: int) -> bool | None:
@@ -162,11 +166,6 @@ def _by_text(
 
 def _digest(result: Result) -> str | None:
     return result.execute.stdout.digest if result.execute else None
-
-
-def _kept_digest(result: Result, path: str) -> str | None:
-    found: Content | None = result.kept.get(path)
-    return found.digest if found else None
 
 
 def _text(result: Result, most: int) -> bytes | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -18,6 +18,7 @@ from accord.core import ids
 from accord.core.batch import NewBatch
 from accord.core.errors import Invalid, NotFound
 from accord.core.executor import ISOLATION_LEVELS
+from accord.core.globs import matcher
 from accord.core.languages import preset
 from accord.core.limits import EXECUTE_DEFAULTS, Limits, resolve
 from accord.core.parameters import Values, spelled
@@ -53,6 +54,8 @@ KEY = 256
 MOST_OUTPUTS = 100
 MOST_COMPARED = 100
 """Kept files that a comparator looks at."""
+MATCHED = 1 << 18
+"""Characters of globs times those of paths up to which they are matched: it bounds the steps."""
 MOST_REPLICAS = 100
 """Of one task, in all: they lie in its document."""
 MOST_TAGS = 32
@@ -146,11 +149,8 @@ def _check_spec(spec: Spec, caps: Limits) -> None:
     _require(len(spec.outputs) <= MOST_OUTPUTS, "outputs", f"takes at most {MOST_OUTPUTS} globs")
     for glob in spec.outputs:
         _check_path("outputs", glob)
-    _require(
-        bool(spec.outputs) or not isinstance(spec.redundancy.comparator, Files),
-        f"{_COMPARATOR}.paths",
-        "are those of kept files, and outputs keeps none; say there which to keep",
-    )
+    if isinstance(spec.redundancy.comparator, Files):
+        _check_compared(spec.redundancy.comparator, spec.outputs)
     if spec.deadline is not None:
         _require(0 < spec.deadline <= LONGEST, "deadline", f"must lie between 0 and {LONGEST:.0f}")
     inline = 0
@@ -161,6 +161,21 @@ def _check_spec(spec: Spec, caps: Limits) -> None:
         "spec",
         f"holds more than {INLINE_DOCUMENT // 1024} KiB; upload its large parts as blobs",
     )
+
+
+def _check_compared(comparator: Files, outputs: Sequence[str]) -> None:
+    """Whether what is to be compared can be kept at all, where that is found out soon."""
+    field = f"{_COMPARATOR}.paths"
+    _require(
+        bool(outputs),
+        field,
+        "are those of kept files, and outputs keeps none; say there which to keep",
+    )
+    if sum(map(len, outputs)) * sum(map(len, comparator.paths)) > MATCHED:
+        return
+    matches = matcher(outputs)
+    for path in comparator.paths:
+        _require(matches(path), field, f"has {path[:80]!r}, which no glob in outputs matches")
 
 
 def _check_runnable(what: Spec | Program, caps: Limits) -> None:

@@ -85,7 +85,7 @@ def _redundant(**policy: Any) -> dict[str, Any]:
 
 def _compared(comparator: Comparator, **changes: Any) -> dict[str, Any]:
     """The same, by that comparator; it keeps files."""
-    return {"outputs": ("*",), **_redundant(comparator=comparator), **changes}
+    return {"outputs": ("**",), **_redundant(comparator=comparator), **changes}
 
 
 def _judge(**step: Any) -> Program:
@@ -204,6 +204,7 @@ class _Adding:
             (_compared(Files(paths=("../x",))), "redundancy.comparator.paths"),
             (_compared(Files(paths=("x",) * 101)), "redundancy.comparator.paths"),
             (_compared(Files(paths=("x",)), outputs=()), "redundancy.comparator.paths"),
+            (_compared(Files(paths=("a/x",)), outputs=("*",)), "redundancy.comparator.paths"),
             (_compared(_judge(command="")), "redundancy.comparator.execute.command"),
             (_compared(_judge(env={"A=": ""})), "redundancy.comparator.execute.env"),
             (

@@ -153,7 +153,12 @@ def test_v3_json_that_is_none_is_a_validate_error_where_it_has_to_be_read() -> N
 def test_v3_what_all_replicas_fail_to_write_alike_is_their_result() -> None:
     assert spelled_all(validated(wanted("S=[1 S=[1", comparator=Json()))) == "SV SV"
     missing = Files(paths=("out",))
-    assert spelled_all(validated(wanted("S=a S=b", comparator=missing))) == "SV SV"
+    assert spelled_all(validated(wanted("S=a S=a", comparator=missing))) == "SV SV"
+
+
+def test_v3_a_file_that_none_kept_makes_no_results_one() -> None:
+    missing = Files(paths=("out",))
+    assert spelled_all(validated(wanted("S=a S=b", comparator=missing))) == "VE VE"
 
 
 def test_v3_what_cannot_be_read_is_an_error_though_another_is_like_it() -> None:
