@@ -213,6 +213,52 @@ def test_v5_what_was_not_sent_is_not_needed_and_assimilation_is_due() -> None:
     assert (after.assimilate_state, after.transition_time) == (Stage.READY, NEVER)
 
 
+class Counting(Table):
+    """Counts what it is asked."""
+
+    asked = 0
+
+    def agree(self, one: Replica, other: Replica) -> bool | None:
+        self.asked += 1
+        return super().agree(one, other)
+
+
+def test_v4_a_candidate_is_given_up_once_too_many_differ() -> None:
+    count = Counting()
+    task = wanted("S=a S=b S=c S=d S=e S=e S=e S=e", min_quorum=6, max_success_replicas=9)
+    assert validated(task, count).canonical == 4
+    assert count.asked == 4 * 5 + 7 + 7  # a to d: five that differ; e: all; then who is valid
+
+
+def numbered(count: int, size: int = 1, **changes: Any) -> Task:
+    """So many results that are one within the tolerance, and no two of the same bytes."""
+    texts = [b"1 " * size + b"%d" % n for n in range(count)]
+    task = wanted(" ".join("S" for _ in texts), comparator=Numbers(abs=100.0), **changes)
+    return replace_replicas(
+        task,
+        [
+            validation.replace(r, result=a_result(text))
+            for r, text in zip(task.replicas, texts, strict=True)
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "judged"), [(16, 1, False), (17, 1, True), (9, 3000, False), (12, 3000, True)]
+)
+def test_very_many_that_differ_are_for_a_judging_run(
+    count: int, size: int, judged: bool
+) -> None:  # a case's own
+    task = validated(numbered(count, size, min_quorum=count, target_replicas=count))
+    assert (task.judging is not None) is judged
+    assert (task.canonical == 0) is not judged
+
+
+def test_they_are_held_against_a_canonical_one_all_the_same() -> None:
+    task = numbered(17, canonical=0)
+    assert spelled_all(validated(task)).split() == ["SV"] * 17
+
+
 # -- V6: no agreement --------------------------------------------------------------------------
 
 
