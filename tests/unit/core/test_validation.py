@@ -246,9 +246,7 @@ def numbered(count: int, size: int = 1, **changes: Any) -> Task:
 @pytest.mark.parametrize(
     ("count", "size", "judged"), [(16, 1, False), (17, 1, True), (9, 3000, False), (12, 3000, True)]
 )
-def test_very_many_that_differ_are_for_a_judging_run(
-    count: int, size: int, judged: bool
-) -> None:  # a case's own
+def test_very_many_that_differ_are_for_a_judging_run(count: int, size: int, judged: bool) -> None:
     task = validated(numbered(count, size, min_quorum=count, target_replicas=count))
     assert (task.judging is not None) is judged
     assert (task.canonical == 0) is not judged
