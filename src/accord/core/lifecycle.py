@@ -20,6 +20,7 @@ from accord.core.errors import InvalidTransition
 from accord.core.ids import BatchId, ExecutorName, SessionId, TaskId
 from accord.core.invariants import check_invariants, check_step, given_up
 from accord.core.judging import Judgement, Judging, JudgingState
+from accord.core.measures import bounded
 from accord.core.policy import Policy
 from accord.core.replica import (
     ErrorClass,
@@ -63,6 +64,8 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     end: Result | Failure
     hold: float = 0.0
     """Seconds for which a result that stands alone is held before it is final (``holding``)."""
+    cores: int = 1
+    """How many the executor has: the times that it says are bounded by them (``measures``)."""
 
 
 class Killed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -397,7 +400,8 @@ def _reported(task: Task, event: Reported, now: float, _policy: Policy) -> Task 
         message = f"{event.executor} has given a result of this task already."
         over = replace(over, outcome=Outcome.DIDNT_NEED, error_class=None, message=message)
     elif isinstance(event.end, Result):
-        over = replace(over, outcome=Outcome.SUCCESS, result=event.end, started=True)
+        result = bounded(event.end, task.spec, event.cores)
+        over = replace(over, outcome=Outcome.SUCCESS, result=result, started=True)
     else:
         over = replace(
             over,

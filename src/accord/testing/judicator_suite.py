@@ -927,6 +927,21 @@ class _Trusting:
         judicator.steer(machine.info.name, "release")  # writes down what was learnt
         assert judicator.credit() == Credit(users={"alice": 1.5}, owners={"lab": 1.5})
 
+    def test_credit_is_for_no_more_than_the_limits_and_cores_allow(
+        self, judicator: Judicator
+    ) -> None:
+        machine = Machine(judicator, cores=2)
+        machine.hello()
+        (task,) = judicator.add([a_new()])
+        (given,) = machine.take()
+        step = StepResult(exit_code=0, wall_time=1e300, cpu_time=1e300)
+        machine.finish(given, end=Result(verdict=Verdict.OK, execute=step))
+        (replica,) = judicator.get(task.id).task.replicas
+        assert replica.credit == 32.0  # a limit of 30 s, and a second of each core
+        assert replica.result
+        assert replica.result.execute
+        assert replica.result.execute.wall_time < 100
+
 
 def _spent(seconds: float) -> Result:
     step = StepResult(exit_code=0, cpu_time=seconds)
