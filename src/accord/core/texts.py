@@ -15,6 +15,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from itertools import zip_longest
 
 NOT_JSON = object()
@@ -103,7 +104,7 @@ def parsed(text: bytes) -> object:
     ([1, 2], True, True)
     """
     try:
-        return json.loads(text.decode("utf-8"), parse_constant=_refuse)
+        return json.loads(text.decode("utf-8"), parse_int=_whole, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return NOT_JSON
 
@@ -161,6 +162,13 @@ def _number(word: bytes) -> float | None:
 
 
 # -- JSON --------------------------------------------------------------------------------
+
+
+def _whole(digits: str) -> object:
+    """Exact either way. Python reads no int of more than 4300 digits, or of 640 where it is told so,
+    and long before that it takes its time.
+    """
+    return int(digits) if len(digits) <= 600 else Decimal(digits)
 
 
 def _refuse(name: str) -> object:
