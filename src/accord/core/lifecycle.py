@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from accord.core import holding, judging, retention, transition, validation
-from accord.core.assignment import may_judge, misfit, occupied, platform_of, repeats
+from accord.core.assignment import may_judge, misfit, occupied, platform_of, repeats, waits_since
 from accord.core.assimilation import assimilated, deferred
 from accord.core.errors import InvalidTransition
 from accord.core.ids import BatchId, ExecutorName, SessionId, TaskId
@@ -510,7 +510,7 @@ def _unsendable(task: Task, event: Unsendable, now: float, policy: Policy) -> Ta
     """T6: what could not be sent for so long is over, couldnt_send."""
     if event.judging:
         return _unjudgeable(task, now, policy)
-    if now < task.add_time + policy.unsendable_after:
+    if now < waits_since(task) + policy.unsendable_after:
         return "not waiting for long enough"
     unsent = [r for r in task.replicas if r.state is ReplicaState.UNSENT]
     if not unsent:

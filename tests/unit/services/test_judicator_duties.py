@@ -19,10 +19,11 @@ from accord.core.policy import Policy
 from accord.core.replica import ErrorClass, Failure, Outcome, ReplicaState
 from accord.core.search import Query
 from accord.core.status import Reason, Status
-from accord.core.task import Redundancy, Requires, Stage
+from accord.core.task import Numbers, Redundancy, Requires, Stage
 from accord.core.view import reason_of
 from accord.ports.store import Chunk
 from accord.testing.judicator_parts import Machine, a_new, a_result, a_step
+from accord.testing.redundancy_suite import LARGE, large
 from tests.unit.services.judicator_world import World
 
 ALICE = UserName("alice")
@@ -312,6 +313,28 @@ def test_a_task_does_not_fail_because_its_only_executor_was_just_lost(world: Wor
     world.pass_time(40)
     assert world.executor().state is ExecutorState.LOST
     assert world.judicator.counts() == {Status.PENDING: 1}
+
+
+def test_a_replica_made_after_an_hour_without_a_judge_waits_an_hour_of_its_own(
+    world: World,
+) -> None:
+    there = [world.machine(name, f"of {name}") for name in ("e1", "e2")]
+    wish = Redundancy(min_quorum=2, target_replicas=2, comparator=Numbers(rel=1e-3))
+    task = world.add(redundancy=wish)
+    for machine, blank in zip(there, (b"", b" "), strict=True):
+        end = large(world.judicator, LARGE + blank)
+        machine.finish(*machine.take(), end=end)
+
+    for _ in range(2):
+        assert not world.status(task).done
+        world.clock.advance(3500)
+        for machine in there:
+            machine.report(poll=False)
+        world.pass_time(50, *there)
+        assert not world.status(task).done
+        world.pass_time(70, *there)
+    assert len(world.judicator.get(task.id).task.replicas) == 3
+    assert reason_of(world.judicator.get(task.id).task) is Reason.UNSENDABLE
 
 
 def test_young_tasks_of_high_priority_do_not_hide_the_old(world: World) -> None:
