@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 from accord.adapters.sandbox import archive, cgroup, paths, seccomp, wire
 from accord.adapters.sandbox.bwrap import BwrapBox, BwrapSandbox, choose_accounting
 from accord.adapters.sandbox.cell import Cell
-from accord.adapters.sandbox.globs import matcher
 from accord.adapters.sandbox.launch import Started
 from accord.adapters.sandbox.polling import Polling
 from accord.adapters.sandbox.wire import Broken, Wire
 from accord.adapters.system import SystemClock
 from accord.config import SandboxSettings
 from accord.core.errors import SandboxError
+from accord.core.globs import matcher
 from accord.core.limits import MIB, Limits
 from accord.ports.sandbox import Command
 from accord.testing.archives import zipped

@@ -20,7 +20,7 @@ from tests.delivery.test_http_archives import a_zip
 
 TASKS = "/api/v1/tasks"
 BATCHES = "/api/v1/batches"
-SOUND: dict[str, Any] = {"execute": {"command": "true"}, "outputs": ["*"]}
+SOUND: dict[str, Any] = {"execute": {"command": "true"}, "outputs": ["**"]}
 JUDGE: dict[str, Any] = {"type": "program", "language": "python", "source": "print()"}
 
 
@@ -76,7 +76,7 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
         **dict(zip(names, counts, strict=True)),
         "max_error_replicas": draw(st.integers(1, counts[-1])),
         "max_lost_replicas": draw(st.integers(1, 100)),
-        "delay_bound": draw(st.none() | st.floats(0.5, 86400)),
+        "delay_bound": draw(st.none() | st.floats(60, 86400)),
         "distinct": draw(st.sampled_from(["executor", "owner", "none"])),
         "comparator": draw(comparators),
         "homogeneous": draw(st.sampled_from(["none", "os", "os+cpu"])),
@@ -229,6 +229,7 @@ def test_what_is_left_out_makes_room_for_what_is_given(
         ({"max_error_replicas": 5, "max_total_replicas": 4}, "max_error_replicas"),
         ({"max_lost_replicas": 0}, "max_lost_replicas"),
         ({"delay_bound": 0}, "delay_bound"),
+        ({"delay_bound": 59.5}, "delay_bound"),
         ({"distinct": "planet"}, "distinct"),
         ({"homogeneous": "cpu"}, "homogeneous"),
         ({"adaptive": True}, "adaptive"),
@@ -282,8 +283,9 @@ def test_a_tolerance_that_is_no_number_is_no_json(shared: Site, number: float) -
     assert response.status_code == 400
 
 
-def test_files_that_are_compared_must_be_kept(shared: Site) -> None:
-    wish = {**asked(comparator={"type": "files", "paths": ["x"]}), "outputs": []}
+@pytest.mark.parametrize("outputs", [[], ["y", "x/*"]])
+def test_files_that_are_compared_must_be_kept(shared: Site, outputs: list[str]) -> None:
+    wish = {**asked(comparator={"type": "files", "paths": ["x"]}), "outputs": outputs}
     response = shared.post(TASKS, json=wish)
     assert (response.status_code, (response.json or {})["field"]) == (
         422,

@@ -11,10 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from accord.core.errors import AccordError
 from accord.core.ids import SessionId, TaskId
 from accord.core.languages import fill
 from accord.core.lifecycle import submitted
+from accord.core.limits import EXECUTE_DEFAULTS
 from accord.core.replica import ErrorClass, Failure, Phase, Result, StepResult, Verdict, content
 from accord.core.task import Comparator, Lines, Numbers, Redundancy, Requires, Stage
 from accord.core.view import reason_of
@@ -104,7 +107,10 @@ class Cluster:
         if "tag" in options:
             fields["requires"] = Requires(tags=(options["tag"],))
         if "delay_bound" in options:
-            fields["redundancy"] = Redundancy(delay_bound=float(options["delay_bound"]))
+            bound = float(options["delay_bound"])
+            limits = msgspec.structs.replace(EXECUTE_DEFAULTS, wall=bound)
+            fields["execute"] = a_step(limits=limits)
+            fields["redundancy"] = Redundancy(delay_bound=bound)
         self.tasks[name] = self.world.judicator.add([a_new(**fields)])[0].id
         yield from ()
 

@@ -92,7 +92,7 @@ def waits_since(task: Task) -> float:
     """Since when what can be sent of the task has been waiting for somebody to take it (T6)."""
     if task.judging is not None and task.judging.sendable:
         return task.judging.since
-    moments = (t for r in task.replicas for t in (r.sent_time, r.over_time) if t is not None)
+    moments = [t for r in task.replicas for t in (r.since, r.sent_time, r.over_time) if t]
     return max(task.add_time, *moments, 0.0)
 
 

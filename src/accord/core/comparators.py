@@ -8,11 +8,12 @@ the answer is None, and a judging run finds out (see ``judging``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from accord.core import texts
-from accord.core.replica import Content, Result, Verdict
+from accord.core.replica import Result, Verdict
 from accord.core.task import (
     INLINE_STREAM,
     Comparator,
@@ -28,6 +29,12 @@ from accord.core.task import (
 
 PARSE_MOST = INLINE_STREAM
 """Bytes of one standard output that core interprets: what a document holds inline anyway."""
+
+MOST_APART = 16
+"""Distinct standard outputs that core tells apart pair by pair; a judging run forms groups of
+however many."""
+APART_BYTES = 8 * PARSE_MOST
+"""Bytes of all of these together."""
 
 _LIMITS = (
     Verdict.TIME_LIMIT,
@@ -66,6 +73,12 @@ def unreadable(comparator: Comparator, result: Result, most: int = PARSE_MOST) -
         parsed = text is None or texts.parsed(text) is not texts.NOT_JSON
         return "" if parsed else "Its standard output is not one JSON value."
     return ""
+
+
+def too_many(results: Iterable[Result]) -> bool:
+    """Whether so much was printed, and so differently, that core does not compare each with each."""
+    found = {_digest(r): _text(r, PARSE_MOST) or b"" for r in results if r.verdict is Verdict.OK}
+    return len(found) > MOST_APART or sum(map(len, found.values())) > APART_BYTES
 
 
 # -- how it ended ------------------------------------------------------------------------
@@ -110,7 +123,11 @@ def _exact(_comparator: Exact, one: Result, other: Result, _most: int) -> bool:
 
 
 def _files(comparator: Files, one: Result, other: Result, _most: int) -> bool:
-    return all(_kept_digest(one, path) == _kept_digest(other, path) for path in comparator.paths)
+    """A file that neither kept says nothing of what they had to write."""
+    kept = all(path in one.kept and path in other.kept for path in comparator.paths)
+    if not kept:
+        return _left(one) == _left(other)
+    return all(one.kept[path].digest == other.kept[path].digest for path in comparator.paths)
 
 
 def _program(_comparator: Program, one: Result, other: Result, _most: int) -> bool | None:
@@ -118,55 +135,54 @@ def _program(_comparator: Program, one: Result, other: Result, _most: int) -> bo
     return True if _left(one) == _left(other) else None
 
 
-def _lines(_comparator: Lines, one: Result, other: Result, most: int) -> bool | None:
-    return _by_text(one, other, most, texts.same_lines)
+_Texts = Lines | Tokens | Numbers | Json
 
 
-def _tokens(_comparator: Tokens, one: Result, other: Result, most: int) -> bool | None:
-    return _by_text(one, other, most, texts.same_tokens)
-
-
-def _numbers(comparator: Numbers, one: Result, other: Result, most: int) -> bool | None:
-    return _by_text(
-        one, other, most, lambda a, b: texts.same_numbers(a, b, comparator.abs, comparator.rel)
-    )
-
-
-def _json(_comparator: Json, one: Result, other: Result, most: int) -> bool | None:
-    return _by_text(one, other, most, texts.same_json)
-
-
-_AGREE: Mapping[type, Callable[[Any, Result, Result, int], bool | None]] = {
-    Default: _default,
-    Exact: _exact,
-    Lines: _lines,
-    Tokens: _tokens,
-    Numbers: _numbers,
-    Json: _json,
-    Files: _files,
-    Program: _program,
-}
-
-
-def _by_text(
-    one: Result, other: Result, most: int, same: Callable[[bytes, bytes], bool]
-) -> bool | None:
+def _by_text(comparator: _Texts, one: Result, other: Result, most: int) -> bool | None:
     """Interpret both standard outputs, unless they are the same anyway."""
     if _digest(one) == _digest(other):
         return True
     first, second = _text(one, most), _text(other, most)
     if first is None or second is None:
         return None
-    return same(first, second)
+    return _same(comparator, min(first, second), max(first, second))
+
+
+@functools.lru_cache(maxsize=512)
+def _same(comparator: _Texts, one: bytes, other: bytes) -> bool:
+    """The same pairs are asked of again with each result that a task gets."""
+    if isinstance(comparator, Numbers):
+        return texts.same_words(_words(one), _words(other), comparator.abs, comparator.rel)
+    return _SAME[type(comparator)](one, other)
+
+
+@functools.lru_cache(maxsize=MOST_APART)
+def _words(text: bytes) -> tuple[tuple[bytes, float | None], ...]:
+    """Reading the numbers takes longer than comparing them."""
+    return texts.words_of(text)
+
+
+_SAME: Mapping[type, Callable[[bytes, bytes], bool]] = {
+    Lines: texts.same_lines,
+    Tokens: texts.same_tokens,
+    Json: texts.same_json,
+}
+
+
+_AGREE: Mapping[type, Callable[[Any, Result, Result, int], bool | None]] = {
+    Default: _default,
+    Exact: _exact,
+    Lines: _by_text,
+    Tokens: _by_text,
+    Numbers: _by_text,
+    Json: _by_text,
+    Files: _files,
+    Program: _program,
+}
 
 
 def _digest(result: Result) -> str | None:
     return result.execute.stdout.digest if result.execute else None
-
-
-def _kept_digest(result: Result, path: str) -> str | None:
-    found: Content | None = result.kept.get(path)
-    return found.digest if found else None
 
 
 def _text(result: Result, most: int) -> bytes | None:

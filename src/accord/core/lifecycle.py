@@ -14,12 +14,13 @@ from typing import Any
 import msgspec
 
 from accord.core import holding, judging, retention, transition, validation
-from accord.core.assignment import may_judge, misfit, occupied, platform_of, repeats
+from accord.core.assignment import may_judge, misfit, occupied, platform_of, repeats, waits_since
 from accord.core.assimilation import assimilated, deferred
 from accord.core.errors import InvalidTransition
 from accord.core.ids import BatchId, ExecutorName, SessionId, TaskId
 from accord.core.invariants import check_invariants, check_step, given_up
 from accord.core.judging import Judgement, Judging, JudgingState
+from accord.core.measures import bounded
 from accord.core.policy import Policy
 from accord.core.replica import (
     ErrorClass,
@@ -63,6 +64,8 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     end: Result | Failure
     hold: float = 0.0
     """Seconds for which a result that stands alone is held before it is final (``holding``)."""
+    cores: int = 1
+    """How many the executor has: the times that it says are bounded by them (``measures``)."""
 
 
 class Killed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -397,7 +400,8 @@ def _reported(task: Task, event: Reported, now: float, _policy: Policy) -> Task 
         message = f"{event.executor} has given a result of this task already."
         over = replace(over, outcome=Outcome.DIDNT_NEED, error_class=None, message=message)
     elif isinstance(event.end, Result):
-        over = replace(over, outcome=Outcome.SUCCESS, result=event.end, started=True)
+        result = bounded(event.end, task.spec, event.cores)
+        over = replace(over, outcome=Outcome.SUCCESS, result=result, started=True)
     else:
         over = replace(
             over,
@@ -506,7 +510,7 @@ def _unsendable(task: Task, event: Unsendable, now: float, policy: Policy) -> Ta
     """T6: what could not be sent for so long is over, couldnt_send."""
     if event.judging:
         return _unjudgeable(task, now, policy)
-    if now < task.add_time + policy.unsendable_after:
+    if now < waits_since(task) + policy.unsendable_after:
         return "not waiting for long enough"
     unsent = [r for r in task.replicas if r.state is ReplicaState.UNSENT]
     if not unsent:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from accord.core.ids import ExecutorName
+from accord.core.languages import PRESETS
 from accord.core.replica import ErrorClass, Outcome, Replica, ReplicaState, Validity
 from accord.core.task import Task
 
@@ -143,8 +144,15 @@ ANY = "any"
 
 
 def task_class(task: Task) -> str:
-    """The class of a task: its label ``app``, else its language, else ``any``."""
-    return task.labels.get("app") or task.spec.language or ANY
+    """The class of a task: its label ``app``, else its language, else ``any``.
+
+    A label is anybody's to choose, so it gets no class that tasks without one are in:
+    ``python`` is then ``app:python``.
+    """
+    app = task.labels.get("app")
+    if app:
+        return f"app:{app}" if app in PRESETS or app == ANY else app
+    return task.spec.language or ANY
 
 
 # -- the daily quota: linear decay, recovery by doubling (BOINC's numbers) ----------------
@@ -213,8 +221,8 @@ def after_invalid(
 ) -> Reliability:
     """Its result was invalid: whatever trust there was is gone.
 
-    It ``rests`` where its trust was asked for. A result that merely lost a vote does no harm, and
-    may be a program's fault, whose output is another on every run.
+    It ``rests`` where it was trusted and its trust was asked for. A result that merely lost a vote
+    does no harm, and may be a program's fault, whose output is another on every run.
     """
     quota = _quota(record, policy)
     pause = policy.rest * 2.0 ** min(record.caught, 16)
@@ -466,14 +474,36 @@ def lessons(before: Task, after: Task) -> tuple[Lesson, ...]:
     found: list[Lesson] = []
     for replica in after.replicas:
         found += _between(after, was.get(replica.number), replica)
-    return tuple(found)
+    return tuple(found + _unreadable(before, after))
 
 
 def _between(task: Task, earlier: Replica | None, replica: Replica) -> tuple[Lesson, ...]:
     """What became of one replica of the task."""
     if earlier is replica or replica.state is not ReplicaState.OVER or replica.executor is None:
         return ()
-    return tuple([_lesson(task, replica, kind) for kind in _kinds(earlier, replica)])
+    return tuple([_lesson(task, replica, kind) for kind in _kinds(task, earlier, replica)])
+
+
+def _unreadable(before: Task, after: Task) -> list[Lesson]:
+    """What could not be read was wrong as soon as another result of the task is right. Until then
+    it may be what the program prints, which is no fault of an executor.
+    """
+    if after.canonical is None or not _proves(after):
+        return []
+    known = _validate_errors(before) if before.canonical is not None else frozenset()
+    fresh = _validate_errors(after) - known
+    return [_lesson(after, r, Kind.INVALID) for r in after.replicas if r.number in fresh]
+
+
+def _validate_errors(task: Task) -> frozenset[int]:
+    return frozenset(
+        r.number for r in task.replicas if r.outcome is Outcome.VALIDATE_ERROR and r.executor
+    )
+
+
+def _proves(task: Task) -> bool:
+    """Whether its results say whom to trust. Where an executor may confirm itself they do not."""
+    return task.spec.redundancy.distinct != "none"
 
 
 def learnt(record: Reliability, lesson: Lesson, policy: TrustPolicy, now: float) -> Reliability:
@@ -485,6 +515,12 @@ def learnt(record: Reliability, lesson: Lesson, policy: TrustPolicy, now: float)
     return _LEARNT[lesson.kind](record, lesson, policy, now)
 
 
+def _invalid(record: Reliability, lesson: Lesson, policy: TrustPolicy, now: float) -> Reliability:
+    """Of who was not proven no result stands alone: there is no harm that a rest could end."""
+    rests = lesson.adaptive and proven(record, policy)
+    return after_invalid(record, policy, now, rests=rests)
+
+
 def _valid(record: Reliability, lesson: Lesson, _policy: TrustPolicy, _now: float) -> Reliability:
     after = after_valid(record, turnaround=lesson.turnaround, replicated=lesson.replicated)
     return replace(after, credit=record.credit + lesson.credit) if lesson.credit else after
@@ -492,9 +528,7 @@ def _valid(record: Reliability, lesson: Lesson, _policy: TrustPolicy, _now: floa
 
 _LEARNT: Mapping[Kind, Callable[[Reliability, Lesson, TrustPolicy, float], Reliability]] = {
     Kind.VALID: _valid,
-    Kind.INVALID: lambda record, lesson, policy, now: after_invalid(
-        record, policy, now, rests=lesson.adaptive
-    ),
+    Kind.INVALID: _invalid,
     Kind.ERROR: lambda record, _lesson, policy, now: after_error(record, policy, now),
     Kind.TIMEOUT: lambda record, lesson, policy, now: after_timeout(
         record, policy, now, delay_bound=lesson.turnaround
@@ -507,7 +541,7 @@ _LEARNT: Mapping[Kind, Callable[[Reliability, Lesson, TrustPolicy, float], Relia
 }
 
 
-def _kinds(earlier: Replica | None, replica: Replica) -> list[Kind]:
+def _kinds(task: Task, earlier: Replica | None, replica: Replica) -> list[Kind]:
     """A program's own end is no fault of its executor, nor is what was aborted or handed back."""
     kinds = []
     if earlier is None or earlier.outcome is not replica.outcome:
@@ -521,14 +555,12 @@ def _kinds(earlier: Replica | None, replica: Replica) -> list[Kind]:
     if news and replica.outcome is Outcome.SUCCESS:
         if replica.validity is Validity.VALID:
             kinds.append(Kind.VALID)
-        elif replica.validity is Validity.INVALID:
+        elif replica.validity is Validity.INVALID and _proves(task):
             kinds.append(Kind.INVALID)
     return kinds
 
 
 def _is_error(replica: Replica) -> bool:
-    if replica.outcome is Outcome.VALIDATE_ERROR:
-        return True
     return (
         replica.outcome is Outcome.CLIENT_ERROR and replica.error_class is not ErrorClass.BAD_INPUT
     )
@@ -545,7 +577,7 @@ def _lesson(task: Task, replica: Replica, kind: Kind) -> Lesson:
         kind=kind,
         number=replica.number,
         turnaround=max(0.0, took),
-        replicated=task.target_replicas > 1,
+        replicated=task.target_replicas > 1 and _proves(task),
         adaptive=task.spec.redundancy.adaptive,
         credit=replica.credit if kind is Kind.VALID else 0.0,
         owner=replica.owner,

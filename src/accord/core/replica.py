@@ -169,6 +169,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
     state: ReplicaState = ReplicaState.UNSENT
     not_before: float = 0.0
     """While unsent: the back-off's end; 0 when it may be sent at once."""
+    since: float = 0.0
+    """Since when it has been waiting to be sent: since it was made, or its back-off was over."""
     priority: int = 0
     """Added to the task's: retries may be put first, and on reliable executors (T11)."""
     executor: ExecutorName | None = None

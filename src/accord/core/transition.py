@@ -365,6 +365,7 @@ def create(task: Task, now: float, policy: Policy) -> Task:
         Replica(
             number=first + i,
             not_before=now + delay if delay else 0.0,
+            since=now,
             priority=bump(counts, policy),
         )
         for i in range(need)
@@ -385,7 +386,7 @@ def bump(counts: Tally, policy: Policy) -> int:
 def wake(task: Task, now: float, _policy: Policy) -> Task:
     """T11: a replica whose back-off is over may be sent at once."""
     awake = [
-        replace(r, not_before=0.0)
+        replace(r, not_before=0.0, since=now)
         for r in task.replicas
         if r.state is ReplicaState.UNSENT and 0 < r.not_before <= now
     ]

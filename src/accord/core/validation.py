@@ -51,6 +51,11 @@ class Undecided(Exception):
     """Two results cannot be compared without a judging run."""
 
 
+_FEW = 8
+"""Results so few are never too many to be compared each with each."""
+_NOTHING = -1
+
+
 class ByPolicy:
     """The comparison that a task's policy asks for, with the answer of its judging run if any.
 
@@ -64,6 +69,11 @@ class ByPolicy:
         self._canonical = task.canonical
         self._run = task.judging
         self._peers = viable(task)
+        self._most = comparators.PARSE_MOST
+        """Bytes that are interpreted here."""
+        if len(self._peers) > _FEW and task.canonical is None:
+            results = [r.result for r in self._peers if r.result]
+            self._most = _NOTHING if comparators.too_many(results) else self._most
 
     def read(self, replica: Replica) -> Reading:
         """See Comparison."""
@@ -84,7 +94,7 @@ class ByPolicy:
     def _by_core(self, one: Replica, other: Replica) -> bool | None:
         if one.result is None or other.result is None:
             return False
-        return comparators.agree(self._comparator, one.result, other.result)
+        return comparators.agree(self._comparator, one.result, other.result, self._most)
 
     def _found_unreadable(self, number: int) -> bool:
         answer = self._run.answer if self._run else None
@@ -130,14 +140,35 @@ def find_canonical(
     """
     needed = quorum // 2 + 1
     for candidate in good:
-        found = [_agrees(candidate, other, comparison) for other in good]
-        sure, unsure = found.count(True), 0 if final else found.count(None)
-        if sure + unsure < needed:
-            continue
-        if unsure:
+        answers = _answers(candidate, good, comparison, len(good) - needed, final=final)
+        if None in answers:
             raise Undecided
-        return candidate
+        if answers:
+            return candidate
     return None
+
+
+def _answers(
+    candidate: Replica,
+    good: Sequence[Replica],
+    comparison: Comparison,
+    spare: int,
+    *,
+    final: bool,
+) -> set[bool | None]:
+    """What is said of the candidate and each other one; nothing as soon as more than ``spare``
+    differ from it. Where it is ``final`` None is said of nobody: it counts as different.
+    """
+    answers: set[bool | None] = set()
+    differ = 0
+    for other in good:
+        answer = _agrees(candidate, other, comparison)
+        answer = False if final and answer is None else answer
+        differ += answer is False
+        if differ > spare:
+            return set()
+        answers.add(answer)
+    return answers
 
 
 def _agrees(one: Replica, other: Replica, comparison: Comparison) -> bool | None:

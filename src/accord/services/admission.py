@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -18,6 +18,7 @@ from accord.core import ids
 from accord.core.batch import NewBatch
 from accord.core.errors import Invalid, NotFound
 from accord.core.executor import ISOLATION_LEVELS
+from accord.core.globs import matcher
 from accord.core.judging_spec import RESULTS
 from accord.core.languages import preset
 from accord.core.limits import EXECUTE_DEFAULTS, Limits, resolve
@@ -54,6 +55,8 @@ KEY = 256
 MOST_OUTPUTS = 100
 MOST_COMPARED = 100
 """Kept files that a comparator looks at."""
+MATCHED = 1 << 18
+"""Characters of globs times those of paths up to which they are matched: it bounds the steps."""
 MOST_REPLICAS = 100
 """Of one task, in all: they lie in its document."""
 MOST_TAGS = 32
@@ -151,16 +154,14 @@ def _check_assimilation(wish: Assimilation, handlers: Mapping[str, Assimilator])
 def _check_spec(spec: Spec, caps: Limits) -> None:
     _check_runnable(spec, caps)
     _check_redundancy(spec.redundancy, caps)
+    _check_delay_bound(spec)
     _check_requires(spec.requires)
     _check_version(spec)
     _require(len(spec.outputs) <= MOST_OUTPUTS, "outputs", f"takes at most {MOST_OUTPUTS} globs")
     for glob in spec.outputs:
         _check_path("outputs", glob)
-    _require(
-        bool(spec.outputs) or not isinstance(spec.redundancy.comparator, Files),
-        f"{_COMPARATOR}.paths",
-        "are those of kept files, and outputs keeps none; say there which to keep",
-    )
+    if isinstance(spec.redundancy.comparator, Files):
+        _check_compared(spec.redundancy.comparator, spec.outputs)
     if spec.deadline is not None:
         _require(0 < spec.deadline <= LONGEST, "deadline", f"must lie between 0 and {LONGEST:.0f}")
     inline = 0
@@ -171,6 +172,21 @@ def _check_spec(spec: Spec, caps: Limits) -> None:
         "spec",
         f"holds more than {INLINE_DOCUMENT // 1024} KiB; upload its large parts as blobs",
     )
+
+
+def _check_compared(comparator: Files, outputs: Sequence[str]) -> None:
+    """Whether what is to be compared can be kept at all, where that is found out soon."""
+    field = f"{_COMPARATOR}.paths"
+    _require(
+        bool(outputs),
+        field,
+        "are those of kept files, and outputs keeps none; say there which to keep",
+    )
+    if sum(map(len, outputs)) * sum(map(len, comparator.paths)) > MATCHED:
+        return
+    matches = matcher(outputs)
+    for path in comparator.paths:
+        _require(matches(path), field, f"has {path[:80]!r}, which no glob in outputs matches")
 
 
 def _check_runnable(what: Spec | Program, caps: Limits) -> None:
@@ -187,13 +203,20 @@ def _check_runnable(what: Spec | Program, caps: Limits) -> None:
 def _check_redundancy(policy: Redundancy, caps: Limits) -> None:
     check_policy(policy)
     check_adaptive(policy)
-    if policy.delay_bound is not None:
-        within = policy.delay_bound <= LONGEST
-        _require(within, "redundancy.delay_bound", f"must lie between 0 and {LONGEST:.0f}")
     for field in ("max_total_replicas", "max_lost_replicas"):
         few = getattr(policy, field) <= MOST_REPLICAS
         _require(few, f"redundancy.{field}", f"must be at most {MOST_REPLICAS}")
     _check_comparator(policy.comparator, caps)
+
+
+def _check_delay_bound(spec: Spec) -> None:
+    """A run that keeps its limits must have the time to: its lateness counts against executors."""
+    bound, field = spec.redundancy.delay_bound, "redundancy.delay_bound"
+    if bound is None:
+        return
+    _require(bound <= LONGEST, field, f"must lie between 0 and {LONGEST:.0f}")
+    least = sum(step.limits.wall for step in (spec.compile, spec.execute) if step)
+    _require(bound >= least, field, f"must be at least the limits of its steps, {least:g} s")
 
 
 def _check_comparator(comparator: Comparator, caps: Limits) -> None:

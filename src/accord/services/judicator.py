@@ -172,6 +172,7 @@ class Judicator:
                 self._watchers,
                 self._drop_output.note,
                 self._reputation.policy.hold,
+                self._roster.cores,
             ),
         )
         member = Member(name=settings.name, address=address)

@@ -35,7 +35,10 @@ class Results:
         watchers: Watchers,
         ended: Callable[[TaskId, int, float], None],
         hold: float,
+        cores: Callable[[ExecutorName], int],
     ) -> None:
+        self._cores = cores
+        """How many an executor says that it has."""
         self._hold = hold
         """Seconds for which results that stand alone are held."""
         self._ended = ended
@@ -57,7 +60,7 @@ class Results:
     def _ends(self, executor: ExecutorName, complete: Sequence[Finished]) -> tuple[Key, ...]:
         events: dict[TaskId, list[Event]] = {}
         for finished in complete:
-            events.setdefault(finished.task, []).append(_event(executor, finished, self._hold))
+            events.setdefault(finished.task, []).append(self._event(executor, finished))
         if not events:
             return ()
         changed = self._changes.many(events)
@@ -66,6 +69,27 @@ class Results:
                 extra = {"action": "report_refused", "task": id_, "executor": executor, "why": why}
                 _log.info("The end of a replica was not taken", extra=extra)
         return tuple((f.task, f.number) for f in complete if f.task in changed)
+
+    def _event(self, executor: ExecutorName, finished: Finished) -> Event:
+        number, session = finished.number, finished.session
+        if is_judging(number):
+            return _judging_event(executor, finished)
+        if finished.end is not None:
+            return Reported(
+                number=number,
+                executor=executor,
+                session=session,
+                end=finished.end,
+                hold=self._hold,
+                cores=self._cores(executor),
+            )
+        if finished.killed:
+            return Killed(
+                number=number, executor=executor, session=session, started=finished.started
+            )
+        if not finished.started:
+            return HandedBack(number=number, executor=executor, session=session)
+        return Reported(number=number, executor=executor, session=session, end=_WITHOUT_RESULT)
 
     def _progress(self, progress: Sequence[Held], now: float) -> None:
         running = [
@@ -110,20 +134,6 @@ class Results:
 
 def _key(chunk: Chunk) -> Key:
     return chunk.task, chunk.number
-
-
-def _event(executor: ExecutorName, finished: Finished, hold: float) -> Event:
-    number, session = finished.number, finished.session
-    if is_judging(number):
-        return _judging_event(executor, finished)
-    if finished.end is not None:
-        end = finished.end
-        return Reported(number=number, executor=executor, session=session, end=end, hold=hold)
-    if finished.killed:
-        return Killed(number=number, executor=executor, session=session, started=finished.started)
-    if not finished.started:
-        return HandedBack(number=number, executor=executor, session=session)
-    return Reported(number=number, executor=executor, session=session, end=_WITHOUT_RESULT)
 
 
 def _judging_event(executor: ExecutorName, finished: Finished) -> Event:

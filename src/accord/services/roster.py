@@ -49,6 +49,11 @@ class Roster:
         with self._lock:
             return self._known.get(name)
 
+    def cores(self, name: ExecutorName) -> int:
+        """How many cores that executor says that it has; 1 where it is not known."""
+        found = self.get(name)
+        return found.info.cores if found else 1
+
     def edit(
         self, name: ExecutorName, change: Callable[[Executor | None], Executor]
     ) -> tuple[Executor | None, Executor]:

@@ -85,7 +85,7 @@ def _redundant(**policy: Any) -> dict[str, Any]:
 
 def _compared(comparator: Comparator, **changes: Any) -> dict[str, Any]:
     """The same, by that comparator; it keeps files."""
-    return {"outputs": ("*",), **_redundant(comparator=comparator), **changes}
+    return {"outputs": ("**",), **_redundant(comparator=comparator), **changes}
 
 
 def _judge(**step: Any) -> Program:
@@ -193,6 +193,8 @@ class _Adding:
             (_redundant(max_lost_replicas=101), "redundancy.max_lost_replicas"),
             (_redundant(delay_bound=math.inf), "redundancy.delay_bound"),
             (_redundant(delay_bound=0.0), "redundancy.delay_bound"),
+            (_redundant(delay_bound=59.5), "redundancy.delay_bound"),
+            ({**_redundant(delay_bound=119.5), "compile": a_step()}, "redundancy.delay_bound"),
             (_redundant(homogeneous="planet"), "redundancy.homogeneous"),
             (_redundant(min_quorum=1, adaptive=True), "redundancy.adaptive"),
             (_compared(Numbers(abs=-1.0)), "redundancy.comparator.abs"),
@@ -202,6 +204,7 @@ class _Adding:
             (_compared(Files(paths=("../x",))), "redundancy.comparator.paths"),
             (_compared(Files(paths=("x",) * 101)), "redundancy.comparator.paths"),
             (_compared(Files(paths=("x",)), outputs=()), "redundancy.comparator.paths"),
+            (_compared(Files(paths=("a/x",)), outputs=("*",)), "redundancy.comparator.paths"),
             (_compared(_judge(command="")), "redundancy.comparator.execute.command"),
             (_compared(_judge(env={"A=": ""})), "redundancy.comparator.execute.env"),
             (
@@ -275,7 +278,7 @@ class _Adding:
     ) -> None:
         wish = _compared(comparator, **_redundant(
             comparator=comparator, target_replicas=3, distinct="none", homogeneous="os+cpu",
-            delay_bound=7.0,
+            delay_bound=60.0,
         ))  # fmt: skip
         (task,) = judicator.add([a_new(**wish)])
         assert judicator.get(task.id).task == task
@@ -932,6 +935,21 @@ class _Trusting:
         machine.finish(*machine.take(), end=_spent(1.5))
         judicator.steer(machine.info.name, "release")  # writes down what was learnt
         assert judicator.credit() == Credit(users={"alice": 1.5}, owners={"lab": 1.5})
+
+    def test_credit_is_for_no_more_than_the_limits_and_cores_allow(
+        self, judicator: Judicator
+    ) -> None:
+        machine = Machine(judicator, cores=2)
+        machine.hello()
+        (task,) = judicator.add([a_new()])
+        (given,) = machine.take()
+        step = StepResult(exit_code=0, wall_time=1e300, cpu_time=1e300)
+        machine.finish(given, end=Result(verdict=Verdict.OK, execute=step))
+        (replica,) = judicator.get(task.id).task.replicas
+        assert replica.credit == 32.0  # a limit of 30 s, and a second of each core
+        assert replica.result
+        assert replica.result.execute
+        assert replica.result.execute.wall_time < 100
 
 
 def _spent(seconds: float) -> Result:

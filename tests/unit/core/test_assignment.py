@@ -230,6 +230,7 @@ def test_what_waits_does_so_since_its_task_last_moved() -> None:
     late = over_on_e1(0, Outcome.SUCCESS, sent_time=NOW + 5, over_time=NOW + 9)
     assert waits_since(a_task(replicas=(a_replica(0),))) == NOW
     assert waits_since(a_task(replicas=(late, a_replica(1)))) == NOW + 9
+    assert waits_since(a_task(replicas=(late, a_replica(1, since=NOW + 4000)))) == NOW + 4000
     asked = a_task(replicas=(late,), judging=Judging(candidates=(0,), since=NOW + 7))
     assert waits_since(asked) == NOW + 7
 

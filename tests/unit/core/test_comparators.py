@@ -178,6 +178,13 @@ def test_named_files_are_compared_and_nothing_else() -> None:
     assert agree(Files(paths=("out.txt",)), one, other) is True
 
 
+def test_named_files_that_neither_kept_agree_only_where_all_is_the_same() -> None:
+    named = Files(paths=("out.txt", "more.txt"))
+    one = a_result(b"x", kept={"out.txt": content(b"1")})
+    assert agree(named, one, one) is True
+    assert agree(named, one, a_result(b"y", kept=one.kept)) is False
+
+
 def test_a_users_program_is_asked_only_where_the_bytes_differ() -> None:
     program = Program(execute=a_step())
     assert agree(program, a_result(b"1"), a_result(b"1")) is True

@@ -50,7 +50,13 @@ def test_a_record_is_a_document():
 
 @pytest.mark.parametrize(
     ("labels", "language", "class_"),
-    [({"app": "seti"}, "c", "seti"), ({}, "c", "c"), ({"other": "x"}, None, "any")],
+    [
+        ({"app": "seti"}, "c", "seti"),
+        ({}, "c", "c"),
+        ({"other": "x"}, None, "any"),
+        ({"app": "python"}, "c", "app:python"),
+        ({"app": "any"}, "c", "app:any"),
+    ],
 )
 def test_the_class_is_the_app_else_the_language_else_any(labels, language, class_):
     assert reliability.task_class(a_task(labels=labels, spec=a_spec(language=language))) == class_
@@ -378,7 +384,7 @@ def test_a_report_teaches_success_then_validity():
     [
         (over(0, Outcome.CLIENT_ERROR, validity=Validity.INVALID), [Kind.ERROR]),
         (over(0, Outcome.NO_REPLY), [Kind.TIMEOUT]),
-        (over(0, Outcome.VALIDATE_ERROR, validity=Validity.INVALID), [Kind.ERROR]),
+        (over(0, Outcome.VALIDATE_ERROR, validity=Validity.INVALID), []),
         (over(0, validity=Validity.INVALID), [Kind.SUCCESS, Kind.INVALID]),
         (over(0, validity=Validity.INCONCLUSIVE), [Kind.SUCCESS]),
         (over(0, validity=Validity.TOO_LATE), [Kind.SUCCESS]),
@@ -391,6 +397,43 @@ def test_a_report_teaches_success_then_validity():
 def test_what_an_end_teaches(replica, learnt):
     found = reliability.lessons(a_task(replicas=(sent(0),)), a_task(replicas=(replica,)))
     assert [lesson.kind for lesson in found] == learnt
+
+
+UNREADABLE = over(0, Outcome.VALIDATE_ERROR, validity=Validity.INVALID)
+RIGHT = over(1, executor=ExecutorName("e2"), validity=Validity.VALID)
+
+
+def test_what_could_not_be_read_was_wrong_once_another_result_is_right():
+    waiting = a_task(replicas=(UNREADABLE, sent(1)), min_quorum=2)
+    done = a_task(replicas=(UNREADABLE, RIGHT), canonical=1, min_quorum=2)
+    assert kinds(a_task(replicas=(over(0), sent(1)), min_quorum=2), waiting) == []
+    assert (0, Kind.INVALID) in kinds(waiting, done)
+    assert kinds(done, done) == []
+    late = a_task(replicas=(over(0), RIGHT), canonical=1, min_quorum=2)
+    assert kinds(late, done) == [(0, Kind.INVALID)]
+
+
+def test_where_an_executor_may_confirm_itself_validity_says_nothing_of_trust():
+    policy = {"distinct": "none", "min_quorum": 2, "target_replicas": 2}
+    before = a_task(replicas=(over(0), sent(1)), **policy)
+    wrong = a_task(replicas=(over(0, validity=Validity.INVALID), RIGHT), canonical=1, **policy)
+    right = a_task(replicas=(over(0, validity=Validity.VALID), RIGHT), canonical=1, **policy)
+    unreadable = a_task(replicas=(UNREADABLE, RIGHT), canonical=1, **policy)
+    assert [number for number, kind in kinds(before, wrong) if kind is Kind.INVALID] == []
+    assert kinds(a_task(replicas=(over(0), RIGHT), canonical=1, **policy), unreadable) == []
+    record = a_record()
+    for lesson in reliability.lessons(before, right):
+        record = reliability.learnt(record, lesson, POLICY, NOW)
+    assert (record.consecutive_valid, record.checked, record.caught) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("checked", "rests"), [(49, False), (50, True)])
+def test_only_who_was_proven_rests(checked, rests):
+    lesson = reliability.Lesson(
+        executor=ExecutorName("e1"), kind=Kind.INVALID, number=0, adaptive=True
+    )
+    after = reliability.learnt(a_record(checked=checked), lesson, POLICY, NOW)
+    assert (after.caught, after.rests_until > NOW) == (1, rests)
 
 
 def test_a_late_result_of_a_lost_replica_teaches_its_success():

@@ -70,4 +70,13 @@ def test_a_text_of_many_megabytes_is_compared_without_taking_it_apart() -> None:
 def test_nesting_without_end_is_not_json() -> None:
     assert texts.parsed(b"[" * 100_000) is texts.NOT_JSON
     assert texts.parsed(b'"\xff"') is texts.NOT_JSON
-    assert texts.parsed(b"1" * 5000) is texts.NOT_JSON  # longer than Python reads
+
+
+def test_json_numbers_of_any_length_are_numbers(tmp_path: Path) -> None:
+    one, other = b'{"n": -%s}' % (b"7" * 5000), b'{"n":-%s8}' % (b"7" * 4999)
+    assert texts.same_json(one, one + b"\n")
+    assert not texts.same_json(one, other)
+    assert not texts.same_json(one, b'{"n": "-%s"}' % (b"7" * 5000))
+    assert not texts.same_json(b"1" * 700, b"true")
+    found = run_in(tmp_path, Json(), {0: one, 1: other, 2: one + b" "})
+    assert found == {"groups": [[0, 2], [1]], "unreadable": []}

@@ -153,7 +153,12 @@ def test_v3_json_that_is_none_is_a_validate_error_where_it_has_to_be_read() -> N
 def test_v3_what_all_replicas_fail_to_write_alike_is_their_result() -> None:
     assert spelled_all(validated(wanted("S=[1 S=[1", comparator=Json()))) == "SV SV"
     missing = Files(paths=("out",))
-    assert spelled_all(validated(wanted("S=a S=b", comparator=missing))) == "SV SV"
+    assert spelled_all(validated(wanted("S=a S=a", comparator=missing))) == "SV SV"
+
+
+def test_v3_a_file_that_none_kept_makes_no_results_one() -> None:
+    missing = Files(paths=("out",))
+    assert spelled_all(validated(wanted("S=a S=b", comparator=missing))) == "VE VE"
 
 
 def test_v3_what_cannot_be_read_is_an_error_though_another_is_like_it() -> None:
@@ -206,6 +211,50 @@ def test_v5_what_was_not_sent_is_not_needed_and_assimilation_is_due() -> None:
     after = validated(wanted("S=a S=a U I P"))
     assert spelled_all(after) == "SV SV D D P"
     assert (after.assimilate_state, after.transition_time) == (Stage.READY, NEVER)
+
+
+class Counting(Table):
+    """Counts what it is asked."""
+
+    asked = 0
+
+    def agree(self, one: Replica, other: Replica) -> bool | None:
+        self.asked += 1
+        return super().agree(one, other)
+
+
+def test_v4_a_candidate_is_given_up_once_too_many_differ() -> None:
+    count = Counting()
+    task = wanted("S=a S=b S=c S=d S=e S=e S=e S=e", min_quorum=6, max_success_replicas=9)
+    assert validated(task, count).canonical == 4
+    assert count.asked == 4 * 5 + 7 + 7  # a to d: five that differ; e: all; then who is valid
+
+
+def numbered(count: int, size: int = 1, **changes: Any) -> Task:
+    """So many results that are one within the tolerance, and no two of the same bytes."""
+    texts = [b"1 " * size + b"%d" % n for n in range(count)]
+    task = wanted(" ".join("S" for _ in texts), comparator=Numbers(abs=100.0), **changes)
+    return replace_replicas(
+        task,
+        [
+            validation.replace(r, result=a_result(text))
+            for r, text in zip(task.replicas, texts, strict=True)
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "judged"), [(16, 1, False), (17, 1, True), (9, 3000, False), (12, 3000, True)]
+)
+def test_very_many_that_differ_are_for_a_judging_run(count: int, size: int, judged: bool) -> None:
+    task = validated(numbered(count, size, min_quorum=count, target_replicas=count))
+    assert (task.judging is not None) is judged
+    assert (task.canonical == 0) is not judged
+
+
+def test_they_are_held_against_a_canonical_one_all_the_same() -> None:
+    task = numbered(17, canonical=0)
+    assert spelled_all(validated(task)).split() == ["SV"] * 17
 
 
 # -- V6: no agreement --------------------------------------------------------------------------

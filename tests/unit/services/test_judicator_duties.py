@@ -14,14 +14,16 @@ from accord.core.errors import NotFound, Unavailable, UnknownSession
 from accord.core.executor import Executor, ExecutorState, Isolation
 from accord.core.ids import TaskId, UserName
 from accord.core.lifecycle import submitted
+from accord.core.limits import Limits
 from accord.core.policy import Policy
 from accord.core.replica import ErrorClass, Failure, Outcome, ReplicaState
 from accord.core.search import Query
 from accord.core.status import Reason, Status
-from accord.core.task import Redundancy, Requires, Stage
+from accord.core.task import Numbers, Redundancy, Requires, Stage
 from accord.core.view import reason_of
 from accord.ports.store import Chunk
 from accord.testing.judicator_parts import Machine, a_new, a_result, a_step
+from accord.testing.redundancy_suite import LARGE, large
 from tests.unit.services.judicator_world import World
 
 ALICE = UserName("alice")
@@ -195,10 +197,13 @@ def test_what_a_lost_executor_still_holds_is_found_at_every_pass(world: World) -
     assert world.status(task) is Status.RETRYING
 
 
+SHORT = a_step(limits=Limits(wall=5.0))
+
+
 def test_a_run_that_was_given_up_is_killed_before_its_task_is_cancelled(world: World) -> None:
     """Its executor is alive, and may be at it still: the deadline says nothing of its box."""
     machine = world.machine()
-    task = world.add(redundancy=Redundancy(delay_bound=5.0))
+    task = world.add(execute=SHORT, redundancy=Redundancy(delay_bound=5.0))
     (given,) = machine.take()
     world.pass_time(17, machine)
     assert world.status(task) is Status.RETRYING
@@ -210,7 +215,7 @@ def test_a_run_that_was_given_up_is_killed_before_its_task_is_cancelled(world: W
 
 def test_a_run_that_was_given_up_is_cancelled_once_its_executor_is_lost(world: World) -> None:
     machine = world.machine()
-    task = world.add(redundancy=Redundancy(delay_bound=5.0))
+    task = world.add(execute=SHORT, redundancy=Redundancy(delay_bound=5.0))
     machine.take()
     world.pass_time(17, machine)
     assert world.judicator.cancel(task.id).status is Status.CANCELLING
@@ -308,6 +313,28 @@ def test_a_task_does_not_fail_because_its_only_executor_was_just_lost(world: Wor
     world.pass_time(40)
     assert world.executor().state is ExecutorState.LOST
     assert world.judicator.counts() == {Status.PENDING: 1}
+
+
+def test_a_replica_made_after_an_hour_without_a_judge_waits_an_hour_of_its_own(
+    world: World,
+) -> None:
+    there = [world.machine(name, f"of {name}") for name in ("e1", "e2")]
+    wish = Redundancy(min_quorum=2, target_replicas=2, comparator=Numbers(rel=1e-3))
+    task = world.add(redundancy=wish)
+    for machine, blank in zip(there, (b"", b" "), strict=True):
+        end = large(world.judicator, LARGE + blank)
+        machine.finish(*machine.take(), end=end)
+
+    for _ in range(2):
+        assert not world.status(task).done
+        world.clock.advance(3500)
+        for machine in there:
+            machine.report(poll=False)
+        world.pass_time(50, *there)
+        assert not world.status(task).done
+        world.pass_time(70, *there)
+    assert len(world.judicator.get(task.id).task.replicas) == 3
+    assert reason_of(world.judicator.get(task.id).task) is Reason.UNSENDABLE
 
 
 def test_young_tasks_of_high_priority_do_not_hide_the_old(world: World) -> None:

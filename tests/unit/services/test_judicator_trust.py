@@ -10,14 +10,15 @@ import msgspec
 import pytest
 
 from accord.adapters.memory.store import MemoryStore
+from accord.core.audit import AuditPolicy
 from accord.core.errors import Invalid
 from accord.core.languages import fill
 from accord.core.lifecycle import submitted
-from accord.core.reliability import Average, Reliability
+from accord.core.reliability import Average, Reliability, TrustPolicy
 from accord.core.replica import ErrorClass, Failure, Outcome, Validity, content
 from accord.core.standing import Credit
 from accord.core.status import Status
-from accord.core.task import Redundancy, Task
+from accord.core.task import Json, Redundancy, Task
 from accord.ports.judicator import Assignment
 from accord.testing.judicator_parts import Machine, a_new, a_result, names
 from tests.unit.services.judicator_world import World
@@ -307,7 +308,11 @@ def test_a_task_that_is_drawn_for_a_check_is_run_twice(world: World) -> None:
 
 
 def test_who_was_caught_rests_and_its_probation_begins_anew(world: World) -> None:
+    world.trust, world.audits = TrustPolicy(check_floor=1.0), AuditPolicy(sample=0)
+    world.new_judicator()
+    world.judicator.leadership.step()
     liar, one, other = (world.machine(name) for name in ("e1", "e2", "e3"))
+    world.know("e1", checked=world.trust.probation)
     put(world, Redundancy(min_quorum=3, target_replicas=3, adaptive=True))
     for machine, said in ((liar, b"no"), (one, b"yes"), (other, b"yes")):
         machine.finish(*machine.take(), end=a_result(said))
@@ -318,6 +323,48 @@ def test_who_was_caught_rests_and_its_probation_begins_anew(world: World) -> Non
     assert standing.note.startswith("rests from any until")
     world.pass_time(600, liar, one)
     assert given(liar) == ["next"]
+
+
+def _contradict(world: World, there: Sequence[Machine], outputs: Sequence[bytes]) -> None:
+    """Let each take what there is and print its own."""
+    for machine, said in zip(there, outputs, strict=True):
+        for assignment in machine.poll(vacant=1).assign:
+            machine.finish(assignment, end=a_result(said))
+    world.work()
+
+
+def test_a_program_of_chance_keeps_nobody_from_work(world: World) -> None:
+    there = [world.machine(name) for name in ("e1", "e2", "e3")]
+    for _ in range(6):
+        world.add(labels={"app": "python"}, redundancy=ADAPTIVE)
+        for outputs in ((b"0", b"1", b"1"), (b"1", b"0", b"0")):
+            _contradict(world, there, outputs)
+    mine = world.add(user="bob", name="mine", language="python")
+    assert [given(machine) for machine in there] == [["mine"], [], []]
+    (standing,) = [s for s in world.executor().standings if s.task_class == "app:python"]
+    assert standing.caught
+    assert not standing.note
+    assert mine.user == "bob"
+
+
+def test_what_programs_print_quarantines_nobody(world: World) -> None:
+    machine = world.machine(slots=20)
+    wish = Redundancy(
+        min_quorum=6,
+        target_replicas=6,
+        max_success_replicas=8,
+        max_total_replicas=20,
+        distinct="none",
+        comparator=Json(),
+    )
+    task = world.add(redundancy=wish)
+    sent = [assignment for _ in range(6) for assignment in machine.take()]
+    for number, assignment in enumerate(sent):
+        machine.finish(assignment, end=a_result(b"no json %d" % number))
+    outcomes = {r.outcome for r in world.judicator.get(task.id).task.replicas}
+    assert Outcome.VALIDATE_ERROR in outcomes
+    (standing,) = world.executor().standings
+    assert (standing.failures, standing.caught, standing.note) == (0, 0, "")
 
 
 # -- retries and reliable executors ------------------------------------------------------

@@ -14,7 +14,6 @@ from functools import partial
 from accord.adapters.sandbox import cgroup, wire
 from accord.adapters.sandbox.archive import write_all
 from accord.adapters.sandbox.cell import Cell
-from accord.adapters.sandbox.globs import Matcher, matcher
 from accord.adapters.sandbox.launch import Launcher, Spawner, find_bwrap
 from accord.adapters.sandbox.layout import Features
 from accord.adapters.sandbox.meter import Accounting
@@ -26,6 +25,7 @@ from accord.adapters.sandbox.wire import Broken, Frame
 from accord.config import SandboxSettings
 from accord.core.errors import Invalid, SandboxError
 from accord.core.executor import Isolation
+from accord.core.globs import Matcher, matcher
 from accord.ports.clock import Clock
 from accord.ports.sandbox import Box, Command, Kept, Mount, Ran, Sink
 
