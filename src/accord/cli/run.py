@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from accord.cli.failure import INTERRUPTED, Failure, complain
-from accord.cli.options import Cpu, Disk, Memory, Output, Processes, Token, Url, Wall
+from accord.cli.options import Cpu, Disk, Memory, Network, Output, Processes, Token, Url, Wall
 from accord.cli.redundancy import (
     Adaptive,
     Alike,
@@ -48,6 +48,7 @@ def run(
     processes: Processes = None,
     output: Output = None,
     disk: Disk = None,
+    network: Network = False,
     quorum: Quorum = None,
     target: Target = None,
     comparator: Comparator = None,
@@ -76,7 +77,7 @@ def run(
     fields = program(file, language, stdin, arg)
     wishes = limits(wall, cpu, memory, processes, output, disk)
     with connect_or_start(url, token) as client:
-        task = client.submit(limits=wishes, redundancy=policy, **fields)
+        task = client.submit(limits=wishes, redundancy=policy, network=network or None, **fields)
         raise typer.Exit(follow(client, task.id))
 
 

@@ -15,6 +15,7 @@ from accord.cli.options import (
     Json,
     Labels,
     Memory,
+    Network,
     Output,
     Processes,
     TaskId,
@@ -68,6 +69,7 @@ def submit(
     processes: Processes = None,
     output: Output = None,
     disk: Disk = None,
+    network: Network = False,
     quorum: Quorum = None,
     target: Target = None,
     comparator: Comparator = None,
@@ -97,6 +99,7 @@ def submit(
             outputs=keep or (),
             redundancy=policy,
             key=key,
+            network=network or None,
             **fields,
         )
         if wait:
