@@ -151,6 +151,14 @@ def test_submit_show_logs_list_cancel_retry(platform):
     assert refused.stderr.count(b"\n") == 1
 
 
+@pytest.mark.parametrize("command", ["submit", "run"])
+def test_a_wish_for_the_network_that_is_not_allowed_is_one_line(platform, command):
+    refused = accord(platform, command, "-", "-l", "python", "--network", stdin=b"print()")
+    assert refused.returncode == 1
+    assert b"may not use the network" in refused.stderr
+    assert refused.stderr.count(b"\n") == 1
+
+
 def test_logs_follow_a_task_to_its_end(platform):
     source = "import time\nfor n in range(3): print(n, flush=True); time.sleep(0.2)"
     id_ = accord(platform, "submit", "-", "-l", "python", stdin=source.encode()).stdout.decode()

@@ -108,6 +108,9 @@ Output = Annotated[
     int | None,
     typer.Option(parser=size, metavar="SIZE", help="Of stdout and stderr together."),
 ]
+Network = Annotated[
+    bool, typer.Option("--network", help="Let it use the network, where tasks may.")
+]
 Disk = Annotated[
     int | None, typer.Option(parser=size, metavar="SIZE", help="Written to its directory.")
 ]

@@ -15,6 +15,7 @@ from accord.cli.options import (
     Cpu,
     Disk,
     Memory,
+    Network,
     Output,
     Processes,
     SecretEnv,
@@ -65,6 +66,7 @@ def run(
     processes: Processes = None,
     output: Output = None,
     disk: Disk = None,
+    network: Network = False,
     quorum: Quorum = None,
     target: Target = None,
     comparator: Comparator = None,
@@ -93,7 +95,13 @@ def run(
     fields = program(file, language, stdin, arg)
     wishes = limits(wall, cpu, memory, processes, output, disk)
     with connect_or_start(url, token) as client:
-        task = client.submit(limits=wishes, redundancy=policy, env=secrets(secret_env), **fields)
+        task = client.submit(
+            limits=wishes,
+            redundancy=policy,
+            env=secrets(secret_env),
+            network=network or None,
+            **fields,
+        )
         raise typer.Exit(follow(client, task.id))
 
 

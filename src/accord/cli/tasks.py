@@ -15,6 +15,7 @@ from accord.cli.options import (
     Json,
     Labels,
     Memory,
+    Network,
     Output,
     Processes,
     SecretEnv,
@@ -71,6 +72,7 @@ def submit(
     processes: Processes = None,
     output: Output = None,
     disk: Disk = None,
+    network: Network = False,
     quorum: Quorum = None,
     target: Target = None,
     comparator: Comparator = None,
@@ -101,6 +103,7 @@ def submit(
             redundancy=policy,
             env=secrets(secret_env),
             key=key,
+            network=network or None,
             **fields,
         )
         if wait:
