@@ -23,13 +23,14 @@ from accord.core.assignment import requirement_class, satisfies, takes_work
 from accord.core.audit import Audit, AuditPolicy
 from accord.core.errors import Invalid
 from accord.core.executor import Executor
-from accord.core.ids import ExecutorName, TaskId, UserName
+from accord.core.ids import ExecutorName, TaskId
 from accord.core.lifecycle import Disputed, submitted
 from accord.core.policy import Policy
 from accord.core.reliability import task_class
 from accord.core.replica import Replica, Stage, Validity
 from accord.core.task import Assimilation, NewTask, Redundancy, Task
 from accord.core.transition import delay_bound
+from accord.core.user import AUDITOR
 from accord.ports.assimilator import AUDIT, Ending
 from accord.ports.clock import Ids
 from accord.ports.store import Store
@@ -37,8 +38,6 @@ from accord.services.changes import Changes
 from accord.services.reputation import Caught, Reputation
 from accord.services.roster import Roster
 
-AUDITOR = UserName("accord-audits")
-"""Whose tasks audits are: of no user, so that they count against none."""
 PRIORITY = 100
 """An audit goes before whatever waits: until it is over, wrong results may be accepted."""
 QUEUE = 300.0

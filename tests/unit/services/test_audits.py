@@ -16,8 +16,8 @@ from accord.core.replica import Stage
 from accord.core.search import Query
 from accord.core.status import Status
 from accord.core.task import Assimilation, Comparator, Default, Numbers, Redundancy, Task
+from accord.core.user import AUDITOR
 from accord.ports.judicator import Assignment
-from accord.services.audits import AUDITOR
 from accord.testing.judicator_parts import Machine, a_new, a_result
 from tests.unit.services.judicator_world import World
 
