@@ -8,6 +8,8 @@ import msgspec
 
 from accord.core.ids import TokenId, UserName
 
+AUDITOR = UserName("accord-audits")
+"""Whose tasks audits are: of no user, so that they count against none. Their programs are those of all."""
 LOCAL_USER = UserName("local")
 """Whoever calls over loopback where no token is needed."""
 

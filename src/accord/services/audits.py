@@ -24,13 +24,14 @@ from accord.core.audit import Audit, AuditPolicy
 from accord.core.errors import Invalid
 from accord.core.executor import Executor
 from accord.core.holding import is_held
-from accord.core.ids import ExecutorName, TaskId, UserName
+from accord.core.ids import ExecutorName, TaskId
 from accord.core.lifecycle import Disputed, Doubted, submitted
 from accord.core.policy import Policy
 from accord.core.reliability import task_class
 from accord.core.replica import Result, Stage, Validity
 from accord.core.task import Assimilation, Comparator, NewTask, Redundancy, Task
 from accord.core.transition import delay_bound
+from accord.core.user import AUDITOR
 from accord.ports.assimilator import AUDIT, Ending
 from accord.ports.clock import Ids
 from accord.ports.store import Store
@@ -38,8 +39,6 @@ from accord.services.changes import Changes
 from accord.services.reputation import Caught, Reputation
 from accord.services.roster import Roster
 
-AUDITOR = UserName("accord-audits")
-"""Whose tasks audits are: of no user, so that they count against none."""
 PRIORITY = 100
 """An audit goes before whatever waits: until it is over, wrong results may be accepted."""
 QUEUE = 300.0

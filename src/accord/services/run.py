@@ -31,6 +31,7 @@ from accord.core.replica import (
     Verdict,
 )
 from accord.core.task import Step
+from accord.core.user import AUDITOR
 from accord.ports.judicator import Assignment, Finished
 from accord.ports.sandbox import Box, Command, Kept, Ran, Sandbox
 from accord.services.capture import Capture
@@ -132,7 +133,8 @@ class Run:
         if network and not self._tools.settings.network:
             raise SandboxError("The task asks for the network, which is off on this executor.")
         sandbox, mounts = self._tools.sandbox, self._toolchain.mounts
-        user = self._task.user
+        # audits run anybody's programs, so their boxes are not for one another
+        user = "" if self._task.user == AUDITOR else self._task.user
         box = sandbox.open(self._slot, self._disk, mounts, user, network=network)
         self._tools.holdings.attach(self._job, box)
         return box

@@ -24,8 +24,8 @@ from accord.core.task import (
     Redundancy,
     Task,
 )
+from accord.core.user import AUDITOR
 from accord.ports.judicator import Assignment
-from accord.services.audits import AUDITOR
 from accord.testing.judicator_parts import Machine, a_new, a_result, a_step
 from tests.unit.services.judicator_world import World
 

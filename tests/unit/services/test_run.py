@@ -15,10 +15,11 @@ import pytest
 
 from accord.config import SandboxSettings
 from accord.core.errors import Invalid, NotFound, SandboxError, Unavailable
-from accord.core.ids import Digest, SessionId
+from accord.core.ids import Digest, SessionId, UserName
 from accord.core.limits import Limits
 from accord.core.replica import Content, ErrorClass, Failure, Phase, Result, Verdict, content
 from accord.core.task import Source
+from accord.core.user import AUDITOR
 from accord.ports.judicator import Assignment, Finished
 from accord.ports.sandbox import Command, Ran
 from accord.services.cache import Cache
@@ -70,6 +71,8 @@ class Blobs:
 class Bench:
     """A run's surroundings."""
 
+    user = UserName("alice")
+
     def __init__(self, root: Path) -> None:
         self.clock = FakeClock()
         self.blobs = Blobs()
@@ -93,7 +96,7 @@ class Bench:
 
     def assign(self, **spec: Any) -> Job:
         self.tasks += 1
-        task = a_task(id=a_task_id(self.tasks), spec=a_spec(**spec))
+        task = a_task(id=a_task_id(self.tasks), spec=a_spec(**spec), user=self.user)
         self.holdings.assign([Assignment(task=task, number=0, session=SessionId("s1"))])
         job = self.holdings.take()
         assert job is not None
@@ -214,6 +217,12 @@ def test_the_box_gets_the_larger_disk_limit_of_the_two_steps(bench):
 def test_the_box_is_the_users_of_the_task(bench):
     bench.run()
     assert bench.box.user == "alice"
+
+
+def test_the_box_of_an_audit_is_nobodys(bench):
+    bench.user = AUDITOR
+    bench.run()
+    assert bench.box.user == ""
 
 
 def test_stdin_reaches_the_program_and_never_the_box_s_files(bench):
