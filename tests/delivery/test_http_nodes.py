@@ -26,7 +26,7 @@ from accord.testing.clock import FakeClock, FakeIds
 from tests.delivery.site import BASE, Site
 
 BROKEN = Failure(error_class=ErrorClass.INTERNAL_FAIL, message="the disk is full")
-SPENT = Result(verdict=Verdict.OK, execute=StepResult(exit_code=0, cpu_time=2.5))
+SPENT = Result(verdict=Verdict.OK, execute=StepResult(exit_code=0, wall_time=2.0, cpu_time=2.5))
 
 
 def test_health_tells_of_a_working_judicator(shared: Site) -> None:
