@@ -36,7 +36,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
 def index_of(task: Task) -> Index:
     """The index of a task."""
     ready = next_class(task)
-    bump = max((r.priority for r in task.replicas if r.sendable), default=0)
+    bump = max((r.priority for r in task.replicas if r.sendable), default=0) if ready else 0
     held = {r.executor for r in task.replicas if r.state is ReplicaState.IN_PROGRESS and r.executor}
     if task.judging and task.judging.state is JudgingState.IN_PROGRESS and task.judging.executor:
         held.add(task.judging.executor)

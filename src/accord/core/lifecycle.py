@@ -237,9 +237,18 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     task: Task
-    effects: tuple[Effect, ...] = ()
     refused: str = ""
     """Why the event was not taken (an old session, a repeat); empty where it was."""
+    before: Task | None = None
+    """The task as it was, where something changes."""
+    event: Event | None = None
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """What others should be told; worked out when it is asked for."""
+        if self.before is None or self.event is None:
+            return ()
+        return _effects(self.before, self.task, self.event)
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -333,7 +342,7 @@ def decide(task: Task, event: Event, now: float, policy: Policy) -> Decision:
         return Decision(task=task)
     check_invariants(after)
     check_step(task, after)
-    return Decision(task=after, effects=_effects(task, after, event))
+    return Decision(task=after, before=task, event=event)
 
 
 # -- the events: each is taken (a task) or refused (a reason) ----------------------------
