@@ -5,6 +5,8 @@ succeed where its guard is taken away; the self-test does the same at each execu
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -400,3 +402,14 @@ def test_arguments_without_end_are_refused_like_in_a_shell(box):
     with pytest.raises(Invalid, match="too long"):
         execute(box, "echo", *(["x" * 100_000] * 100))
     assert len(execute(box, "echo", *(["x" * 100_000] * 30)).out) == 3_000_030
+
+
+def test_a_victim_of_the_self_test_ends_with_its_executor():
+    victim = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", selftest.VICTIM], stderr=subprocess.PIPE
+    )
+    assert victim.stderr is not None
+    assert victim.stderr.read(1) == b"!"
+    assert victim.poll() is None
+    victim.stderr.close()  # as the kernel does for an executor that was killed
+    assert victim.wait(30) == 0

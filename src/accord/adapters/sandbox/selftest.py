@@ -116,8 +116,7 @@ class SelfTest:
     def victim(self) -> Iterator[Child | None]:
         """A process of the slot's uid, outside; None where that uid cannot run the interpreter."""
         reading, writing = os.pipe()
-        code = "import os, signal; os.write(2, b'!'); signal.pause()"
-        argv = [self._interpreter, "-I", "-S", "-c", code]
+        argv = [self._interpreter, "-I", "-S", "-c", VICTIM]
         try:
             child = self._spawner.spawn(self._uid, self._uid, argv, [writing])
         finally:
@@ -128,6 +127,14 @@ class SelfTest:
         finally:
             os.close(reading)
             _end(child.pidfd)
+
+
+VICTIM = (
+    "import os, select; os.write(2, b'!'); gone = select.poll(); gone.register(2, 0); gone.poll()"
+)
+"""Says that it is there, then waits until nobody reads what it says: it must not outlive an executor
+that is killed in the midst of its test.
+"""
 
 
 def _end(pidfd: int) -> None:
