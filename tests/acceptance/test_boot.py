@@ -267,3 +267,38 @@ def test_an_unreadable_pid_file_names_nobody(tmp_path, text):
     path.write_bytes(text)
     assert pids.PidFile(path).read() is None
     assert pids.PidFile(path).running() is None
+
+
+SLEEPER = """
+import signal, threading
+from accord.boot.signals import Signals
+
+stop = threading.Event()
+asleep = threading.Event()
+
+def deliver():
+    asleep.wait()
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+threading.Thread(target=deliver, daemon=True).start()
+with Signals(first=stop.set):
+    asleep.set()
+    stop.wait()  # without an end: nothing but the signal wakes this thread
+print("woken")
+"""
+
+
+def test_a_signal_is_heard_whichever_thread_the_kernel_gives_it_to():
+    ended = subprocess.run(
+        [sys.executable, "-c", SLEEPER], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "woken\n"), ended.stderr
+
+
+def test_a_signal_that_is_somebody_elses_stops_nothing():
+    code = SLEEPER.replace("asleep.set()", "signal.signal(signal.SIGUSR1, lambda *_: asleep.set())")
+    code = code.replace("stop.wait()", "signal.raise_signal(signal.SIGUSR1); stop.wait()")
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "woken\n"), ended.stderr
