@@ -49,9 +49,10 @@ format: $(STAMP) ## Put the code into its form
 bench: $(STAMP) ## Measure, beside a control taken in the same run
 	$(PY) -m benchmarks
 
-# What the full tests run: a browser, Apache's Thrift compiler, and every language of the presets.
+# What the full tests run: a browser, Apache's Thrift compiler, etcd, and every language of the presets.
 TOOLS := chromium:chromium thrift:thrift-compiler make:make gcc:gcc g++:g++ /usr/bin/python3:python3 perl:perl \
-  node:nodejs javac:default-jdk-headless go:golang-go rustc:rustc ruby:ruby
+  node:nodejs javac:default-jdk-headless go:golang-go rustc:rustc ruby:ruby \
+  etcd:etcd-server
 
 deps-system: ## Install the Debian packages that the full tests want (as root)
 	@missing=; for pair in $(TOOLS); do \

@@ -1,0 +1,1 @@
+"""Adapters of a cluster: MongoDB for the store, GridFS for blobs, etcd for the registry."""
