@@ -10,7 +10,7 @@ Verbs in, answers out (see wire.py): ``write path mode``, ``data``…, ``end`` �
 descriptors → ``ready`` with a pidfd of the program, then ``go`` if it was asked to wait for one,
 then ``done``; ``list most`` → ``file``…, ``end``; ``open path`` → ``ok size`` with a descriptor, or
 ``bad``; ``wipe`` → ``clean``, or ``dirty why``. ``starter``, where there is one, is the descriptor of
-what becomes a program without a fork of this process (see starter.py).
+the library that starts programs without a copy of this process (see starter.py).
 """
 
 from __future__ import annotations
@@ -31,8 +31,6 @@ _PR_SET_DUMPABLE = 4
 _PR_GET_DUMPABLE = 3
 _BUSY_TRIES = 50
 _PIDFD_OPEN = 434
-_FOLDER_AT = 100
-"""The number that the starter finds the work directory under: none of ours is so high."""
 _CHANGED = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT)
 """Signals that Python or we treat otherwise than programs expect."""
 
@@ -170,6 +168,8 @@ class _Request:
         argc, envc = int(counts[0]), int(counts[1])
         self.waits = counts[2] == b"1"
         self.argv = rest[:argc]
+        self.envc = envc
+        self.words = b"\0".join(rest[: argc + envc]) + b"\0"
         self.env = dict(pair.split(b"=", 1) for pair in rest[argc : argc + envc])
         self.rlimits = [tuple(map(int, item.split(b" "))) for item in rest[argc + envc :]]
         self.fds = frame.fds
@@ -179,7 +179,7 @@ class _Request:
 class _Runner:
     def __init__(self, wire: Wire, libc: int, folder: Folder, tmp: Folder, starter: int) -> None:
         self._wire = wire
-        self._starter = starter
+        self._start = _loaded(starter)
         self._folder = folder
         self._tmp = tmp
         self._syscall = _ctypes.dlsym(libc, "syscall")
@@ -203,8 +203,8 @@ class _Runner:
 
     def _started(self, request: _Request) -> int:
         pid = -1
-        if self._starter >= 0 and not request.waits:
-            pid = _spawned(self._starter, request)
+        if self._start and not request.waits:
+            pid = _spawned(self._start, request)
         if pid < 0:
             pid = os.fork()
             if pid == 0:
@@ -212,26 +212,27 @@ class _Runner:
         return pid
 
 
-def _spawned(starter: int, request: _Request) -> int:
-    """Start the program by the starter: without a copy of this process, which costs more than
-    all else. -1 where it cannot be, of arguments that are too long say, of which a child can tell.
-    """
-    fds = list(request.fds)
-    actions: list[tuple[int, ...] | tuple[int, int, bytes, int, int]] = []
-    if len(fds) == 2:
-        actions.append((os.POSIX_SPAWN_OPEN, 0, b"/dev/null", os.O_RDONLY, 0))
-    first = 3 - len(fds)
-    actions += [(os.POSIX_SPAWN_DUP2, fd, first + index) for index, fd in enumerate(fds)]
-    actions.append((os.POSIX_SPAWN_DUP2, request.folder.fd, _FOLDER_AT))
-    limits = b"".join(b"%d:%d:%d," % item for item in request.rlimits)
-    argv = [b"starter", b"%d" % _FOLDER_AT, limits, *request.argv]
-    path = b"/proc/self/fd/%d" % starter
+def _loaded(starter: int) -> int:
+    """The address of the starter's one function; 0 where there is none."""
+    if starter < 0:
+        return 0
     try:
-        return os.posix_spawn(
-            path, argv, request.env, file_actions=actions, setsigmask=[], setsigdef=_CHANGED
-        )
-    except OSError:
-        return -1
+        library = _ctypes.dlopen(f"/proc/self/fd/{starter}", 0)
+        return int(_ctypes.dlsym(library, "start"))
+    except OSError:  # memory that may not be executed, say: the init forks instead
+        return 0
+
+
+def _spawned(start: int, request: _Request) -> int:
+    """Start the program by the starter; -1 where it cannot be, for want of memory say, which the
+    child of a fork can tell.
+    """
+    fds = [-1, *request.fds][-3:]
+    limits = b"".join(b"%d:%d:%d," % item for item in request.rlimits)
+    counts = len(request.argv), request.envc
+    return int(
+        _ctypes.call_function(start, (request.folder.fd, *fds, limits, request.words, *counts))
+    )
 
 
 def _wipe(wire: Wire, wiper: Wiper) -> None:

@@ -1,7 +1,7 @@
-"""The program that becomes a program: compiled from ``starter.c`` where there is a C compiler.
+"""What starts programs for the init: compiled from ``starter.c`` where there is a C compiler.
 
 It saves the init a fork of its interpreter, about half of what a run costs. It travels into the box
-as a descriptor, and no program ever gets hold of that.
+as a descriptor, from which the init loads it, and no program ever gets hold of that.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from accord import logs
 from accord.adapters.sandbox.shipping import PACKAGE
 
 _TIMEOUT = 60.0
-_FLAGS = ("-O2", "-static", "-s", "-x", "c", "-")
+_FLAGS = ("-O2", "-shared", "-fPIC", "-s", "-x", "c", "-")
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 _log = logs.get("sandbox.starter")
 
 
 def starter() -> int | None:
-    """A descriptor of the program, which cannot be changed any more; None where it cannot be
+    """A descriptor of the library, which cannot be changed any more; None where it cannot be
     made. The caller closes it.
     """
     program = _compiled(shutil.which("cc"))
