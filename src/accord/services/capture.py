@@ -24,12 +24,13 @@ _PIECE = 1 << 20
 class Capture:
     """Takes a stream's bytes from one thread, while others read what is there.
 
-    ``path`` is where the stream goes when it must lie on disk; ``noticed`` is called after bytes
-    were added, on the thread that brought them.
+    ``name`` in ``folder`` is where the stream goes when it must lie on disk; ``noticed`` is called
+    after bytes were added, on the thread that brought them.
     """
 
-    def __init__(self, path: Path, noticed: Callable[[], None]) -> None:
-        self._path = path
+    def __init__(self, folder: Path, name: str, noticed: Callable[[], None]) -> None:
+        self._folder = folder
+        self._name = name
         self._noticed = noticed
         self._lock = threading.Lock()
         self._memory = bytearray()
@@ -81,7 +82,7 @@ class Capture:
             if self._fd is None:
                 self._spill()
             os.fsync(self._file())
-            return Content(digest=digest, size=self._size), self._path
+            return Content(digest=digest, size=self._size), self._folder / self._name
 
     def close(self) -> None:
         """Let go of the file, which stays; what was not spilled is gone. May be called twice."""
@@ -102,9 +103,9 @@ class Capture:
         self._size += len(data)
 
     def _spill(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._fd = os.open(self._path, flags, 0o600)
+        self._fd = os.open(self._folder / self._name, flags, 0o600)
         _write_all(self._fd, bytes(self._memory))
         self._memory.clear()
 

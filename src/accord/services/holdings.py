@@ -8,6 +8,7 @@ that what a poll names is always the whole. What a push carries is worked out in
 from __future__ import annotations
 
 import enum
+import math
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,10 @@ from accord.services.capture import Capture
 from accord.services.pace import Pace
 from accord.services.spool import Key, Spooled
 
+PHASE_DELAY = 0.03
+"""Seconds for which a new phase waits to be told."""
+OUTPUT_DELAY = 0.03
+"""Seconds for which live output waits for more."""
 REMEMBERED = 10_000
 """Replicas remembered after they left, so that a belated answer does not run them once more."""
 
@@ -106,6 +111,8 @@ class Holdings:
         self.draining = False
         self.ended = threading.Event()
         """Set by ``close``."""
+        self.push_at = math.inf
+        """When (monotonic) the pusher, which waits, wakes by itself."""
         self._clock = clock
         self._spool_full = spool_full
         self._was_full = False
@@ -149,10 +156,11 @@ class Holdings:
 
     def _ahead(self) -> int:
         """A slot whose run has turned out to be long is not asked ahead for."""
-        if not self._pace.asks_ahead or self.draining or self.closed or self._was_full:
+        each = self._pace.ahead
+        if not each or self.draining or self.closed or self._was_full:
             return 0
         now, short = self._clock.monotonic(), self._pace.short
-        return self._slots - sum(now - job.since > short for job in self._running)
+        return each * (self._slots - sum(now - job.since > short for job in self._running))
 
     def travelled(self, seconds: float) -> None:
         """A poll took that long, beyond what the judicator held it for."""
@@ -246,7 +254,7 @@ class Holdings:
             self._running.add(job)
             self._enter(job, Phase.FETCHING)
             job.since = job.phase_since
-            if self._pace.asks_ahead:
+            if self._ahead() and self.hungry():
                 self.changed.notify_all()
             return job
 
@@ -263,7 +271,13 @@ class Holdings:
     def _enter(self, job: Job, phase: Phase) -> None:
         job.phase = phase
         job.phase_since = self._clock.monotonic()
-        self.outgoing.notify()
+        self._due(job.phase_since + PHASE_DELAY)
+
+    def _due(self, at: float) -> None:
+        """Something can go out then: wake the pusher, unless it wakes by then anyway."""
+        if at < self.push_at:
+            self.push_at = at
+            self.outgoing.notify()
 
     def noticed(self, job: Job) -> None:
         """Output of the run has come."""
@@ -271,7 +285,7 @@ class Holdings:
             return
         with self.changed:
             job.output_since = self._clock.monotonic()
-            self.outgoing.notify()
+            self._due(max(job.output_since + OUTPUT_DELAY, job.output_last))
 
     def finish(
         self, job: Job, finished: Finished, spooled: Spooled | None, *, reusable: bool = True
@@ -280,11 +294,18 @@ class Holdings:
         with self.changed:
             job.finished, job.spooled, job.box = finished, spooled, None
             self._running.remove(job)
+            now = self._clock.monotonic()
             if isinstance(finished.end, Result):
-                self._pace.ran(self._clock.monotonic() - job.since)
+                self._pace.ran(now - job.since)
+            if self._waiting:  # the slot has more to run: what comes of that may go along
+                job.retry_at = now + self._pace.linger
             self._slots -= not reusable
-            (self.uploads if job.needs_upload else self.outgoing).notify()
-            self.changed.notify_all()
+            if job.needs_upload:
+                self.uploads.notify()
+            else:
+                self._due(job.retry_at)
+            if self._room() > 0:
+                self.changed.notify_all()
             self.fewer.notify_all()
 
     @property

@@ -10,6 +10,7 @@ arrive at any time. Where runs are shorter than that takes, the vacancy counts s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from accord import logs
@@ -235,7 +236,13 @@ class PushLink:
             while not self._holdings.closed:
                 pause = self._pause()
                 if pause is not None and pause <= 0:
+                    self._holdings.push_at = (
+                        -math.inf
+                    )  # nobody need wake us: we look again after it
                     return self._outbox.collect()
+                self._holdings.push_at = (
+                    math.inf if pause is None else self._clock.monotonic() + pause
+                )
                 self._clock.wait(self._holdings.outgoing, pause)
         return None
 

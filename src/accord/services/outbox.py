@@ -16,7 +16,7 @@ from accord.core import documents
 from accord.ports.clock import Clock
 from accord.ports.judicator import Finished, Held, Orders
 from accord.ports.store import Chunk
-from accord.services.holdings import Holdings, Job
+from accord.services.holdings import OUTPUT_DELAY, PHASE_DELAY, Holdings, Job
 from accord.services.spool import Key, Spool
 
 PIECE = 64 << 10
@@ -25,8 +25,6 @@ MOST_OUTPUT = 1 << 20
 """Bytes of live output in one push."""
 MOST_RESULTS = 2 << 20
 """Bytes of results in one push, where there are several: far below what a frame may hold."""
-PHASE_DELAY = 0.03
-OUTPUT_DELAY = 0.03
 OUTPUT_PAUSE = 0.1
 UPLOAD_HOLDS = 1200.0
 """Seconds after which a blob that no stored result names yet is sent again: it may be swept."""
@@ -62,7 +60,7 @@ class Outbox:
         self._holdings.return_stale()
         jobs = self._holdings.jobs()
         self._renew_uploads(jobs, now)
-        ended = (j.finished for j in jobs if j.finished and j.sendable and j.retry_at <= now)
+        ended = (j.finished for j in jobs if j.finished and j.sendable and _goes(j, now))
         entered = [job for job in jobs if _phase_due(job, now)]
         return Batch(
             complete=tuple(_within(ended)),
@@ -132,6 +130,11 @@ class Outbox:
                 job.output_since = None
                 if any(c.size > job.acknowledged.get(n, 0) for n, c in list(job.streams.items())):
                     job.output_since = now
+
+
+def _goes(job: Job, now: float) -> bool:
+    """Whether its end goes with a push: one that only waits for others goes with any."""
+    return job.retry_at <= now or not job.refusals
 
 
 def _due(job: Job, patience: float) -> Iterator[float]:

@@ -2,14 +2,22 @@
 
 A slot that comes free has its next task after one round trip. Where runs are shorter than two of
 those, slots would be idle for a third of the time and more; then some tasks are asked for before
-there is a slot for them. Both times are means that follow what is recent.
+there is a slot for them: what the slots run in four, since more is asked for when half of it is
+left, and what travels together costs less. Both times are means that follow what is recent.
 """
 
 from __future__ import annotations
 
+import math
+
 RECENT = 0.125
 """The weight of the newest sample (that of TCP's mean round trip)."""
 LEAST_PATIENCE = 1.0
+MOST_AHEAD = 16
+"""Tasks asked ahead for one slot, however short the runs are: what an executor holds, no other can
+have."""
+LONGEST_LINGER = 0.02
+"""Seconds for which a finished result waits for others, while its slot has more to run."""
 
 
 class Pace:
@@ -36,6 +44,21 @@ class Pace:
     def asks_ahead(self) -> bool:
         """Whether runs are so short that tasks are to be asked for before there is a slot."""
         return self._run is not None and self._run < self.short
+
+    @property
+    def ahead(self) -> int:
+        """How many tasks to ask for ahead, for each slot; 0 where runs are not short."""
+        if self._run is None or not self.asks_ahead:
+            return 0
+        reach = 2 * self.short
+        return MOST_AHEAD if self._run * MOST_AHEAD <= reach else math.ceil(reach / self._run)
+
+    @property
+    def linger(self) -> float:
+        """Seconds for which a finished result may wait for others to go with it: no longer than
+        the way there and back takes anyway, twice.
+        """
+        return min(LONGEST_LINGER, self.short)
 
     @property
     def patience(self) -> float:

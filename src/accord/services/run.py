@@ -111,6 +111,7 @@ class Run:
         steps = [s for s in (self._spec.compile, self._spec.execute) if s]
         self._disk = max(step.limits.disk for step in steps)
         self._started = False
+        self._folder = tools.spool.folder(job.key)
         self._files: dict[Digest, Path] = {}
 
     def end(self) -> Ended:
@@ -247,8 +248,7 @@ class Run:
     # -- outputs -------------------------------------------------------------------------
 
     def _capture(self, name: str) -> Capture:
-        path = self._tools.spool.folder(self._job.key) / name
-        capture = Capture(path, lambda: self._tools.holdings.noticed(self._job))
+        capture = Capture(self._folder, name, lambda: self._tools.holdings.noticed(self._job))
         self._job.streams[name] = capture
         return capture
 
@@ -280,7 +280,7 @@ class Run:
         return kept, tuple(dropped)
 
     def _keep(self, item: Kept, number: int) -> Content:
-        folder = self._tools.spool.folder(self._job.key)
+        folder = self._folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = _save(item.chunks, folder / f"kept-{number}")
         if not content.size:

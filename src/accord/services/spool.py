@@ -2,12 +2,15 @@
 
 An entry is one file, ``TASK.NUMBER.result``: a mark, the SHA-256 of the rest, and the result. It is
 written beside and renamed, after the files that it refers to (long streams, kept files) were synced
-in the folder ``TASK.NUMBER/``. So a crash leaves either a whole entry or none; an entry that cannot be
-read all the same is moved to ``torn/`` and told, and its replica runs again elsewhere.
+in the folder ``TASK.NUMBER/``. So an executor that dies, however it dies, leaves either a whole entry
+or none. Entries themselves are not synced: a machine that loses its power may lose the results of its last
+seconds, or keep a part of one, and nobody was told that they are safe. A torn entry is moved to
+``torn/`` and told, and its replica, like one without an entry, runs again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -25,6 +28,7 @@ from accord.ports.judicator import Finished
 
 _MARK = b"ACCORD-RESULT-1\n"
 _SUFFIX = ".result"
+_BESIDE = ".new"
 _TORN_KEPT = 20
 """Torn entries that are kept for a person to look at; the oldest go."""
 
@@ -77,7 +81,8 @@ class Spool:
         return self._root / _stem(key)
 
     def put(self, finished: Finished, files: Mapping[Digest, Path]) -> Spooled:
-        """Keep a result; durable on return. The files lie in the replica's folder, synced.
+        """Keep a result, through the death of this process. The files lie in the replica's folder,
+        synced.
 
         Raises OSError where the disk does not take it.
         """
@@ -112,38 +117,36 @@ class Spool:
         """Forget a replica and its files; nothing where there are none. Not synced: what comes
         back after a crash is told to the judicator once more, which does no harm.
         """
-        self._entry(key).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._entry(key))  # noqa: PTH108  # for each result
         self.drop_files(key)
         with self._lock:
             self._sizes.pop(key, None)
 
     def drop_files(self, key: Key) -> None:
         """Remove the files of a replica that will not be spooled, or was removed."""
-        folder = self.folder(key)
-        if folder.exists():
-            _remove_tree(folder)
+        folder = f"{self._root}/{_stem(key)}"
+        if os.path.lexists(folder):  # asked twice for each result
+            _remove_tree(Path(folder))
 
     def set_aside(self, key: Key) -> None:
         """Move a damaged entry to ``torn/`` and forget its files."""
-        self._set_aside(self._entry(key))
+        self._set_aside(Path(self._entry(key)))
         self.drop_files(key)
         with self._lock:
             self._sizes.pop(key, None)
 
-    def _entry(self, key: Key) -> Path:
-        return self._root / (_stem(key) + _SUFFIX)
+    def _entry(self, key: Key) -> str:
+        return f"{self._root}/{_stem(key)}{_SUFFIX}"
 
-    def _write(self, path: Path, payload: bytes) -> None:
-        beside = path.with_suffix(".new")
-        with beside.open("wb") as file:
+    def _write(self, path: str, payload: bytes) -> None:
+        beside = f"{path}{_BESIDE}"
+        with open(beside, "wb") as file:  # noqa: PTH123  # pathlib's costs as much as the write
             file.write(_MARK + hashlib.sha256(payload).digest() + payload)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.rename(path)
-        _sync(self._root)
+        os.rename(beside, path)  # noqa: PTH104  # as above
 
     def _restored(self, path: Path) -> Spooled | None:
-        if path.suffix == ".new":
+        if path.name.endswith(_BESIDE):
             path.unlink(missing_ok=True)  # its rename never came, so nobody was promised anything
         if path.suffix != _SUFFIX:
             return None
@@ -159,7 +162,7 @@ class Spool:
 
     def _read(self, path: Path) -> Spooled:
         entry = decode_entry(path.read_bytes())
-        if self._entry(entry.key) != path:
+        if self._entry(entry.key) != str(path):
             raise Corrupt(f"The entry is of another replica than {path.name} says.")
         for name in entry.files.values():
             if not self.file(entry.key, name).is_file():

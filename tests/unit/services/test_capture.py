@@ -14,7 +14,7 @@ from accord.services.capture import IN_MEMORY, Capture
 
 
 def filled(path, data: bytes, piece: int = 1000) -> Capture:
-    stream = Capture(path, lambda: None)
+    stream = Capture(path.parent, path.name, lambda: None)
     for at in range(0, len(data), piece):
         stream.append(data[at : at + piece])
     return stream
@@ -48,7 +48,7 @@ def test_a_long_stream_does_not_stay_in_memory(tmp_path):
 
 def test_whoever_waits_is_told_after_the_bytes_are_there(tmp_path):
     seen = []
-    stream = Capture(tmp_path / "out", lambda: seen.append(stream.size))
+    stream = Capture(tmp_path, "out", lambda: seen.append(stream.size))
     stream.append(b"abc")
     stream.append(b"de")
     assert seen == [3, 5]

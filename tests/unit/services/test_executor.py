@@ -21,6 +21,7 @@ from accord.core.task import Source
 from accord.core.view import status_of
 from accord.ports.judicator import Orders, Report
 from accord.ports.sandbox import Command
+from accord.services.pace import MOST_AHEAD
 from accord.testing.scripted_sandbox import Act, ScriptedSandbox
 from tests.builders import a_compile_step, a_spec, a_step
 from tests.unit.services.platform import PATIENCE, Platform, once
@@ -123,7 +124,7 @@ def test_where_runs_are_short_one_poll_brings_several_and_one_push_delivers_seve
     assert sum(bool(report.complete) for report, _ in pushes.answered) < 60
 
 
-def test_no_more_waits_than_there_are_slots_and_what_waits_is_handed_back_on_drain(platform):
+def test_no_more_waits_than_is_asked_ahead_and_what_waits_is_handed_back_on_drain(platform):
     act, release = holding()
     polls = platform.line()
     polls.altered = far_away
@@ -133,10 +134,11 @@ def test_no_more_waits_than_there_are_slots_and_what_waits_is_handed_back_on_dra
         platform.done(platform.add())
     slow = [platform.add(**a_program("slow")) for _ in range(2)]
     sandbox.wait_for(lambda s: runs_of(s, "slow") == 2)
-    rest = [platform.add() for _ in range(5)]
-    polls.wait_for(lambda: len({held.task for held in polls.sent[-1].holds} & {*rest}) == 2)
+    most = 2 * MOST_AHEAD
+    rest = [platform.add() for _ in range(most + 3)]
+    polls.wait_for(lambda: len({held.task for held in polls.sent[-1].holds} & {*rest}) == most)
     waiting = {held.task for held in executor._holdings.holds()} - {*slow}
-    assert len(waiting) == 2
+    assert len(waiting) == most
     stopping = threading.Thread(target=executor.stop)
     stopping.start()
     for id_ in waiting:
@@ -144,7 +146,7 @@ def test_no_more_waits_than_there_are_slots_and_what_waits_is_handed_back_on_dra
     release.set()
     stopping.join(PATIENCE)
     assert {status_of(platform.done(id_)) for id_ in slow} == {Status.SUCCESS}
-    assert [platform.judicator.get(id_).status for id_ in rest] == [Status.PENDING] * 5
+    assert [platform.judicator.get(id_).status for id_ in rest] == [Status.PENDING] * len(rest)
     assert runs_of(sandbox, "/bin/echo") == 4
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from accord.services.holdings import Holdings, Job
 from accord.services.outbox import Outbox
-from accord.services.pace import Pace
+from accord.services.pace import LONGEST_LINGER, Pace
 from accord.services.spool import Spool
 from accord.testing.clock import FakeClock
 from tests.unit.services.test_holdings import an_assignment, finished
@@ -40,6 +40,26 @@ def test_what_is_recent_counts_most():
     assert not pace.asks_ahead
 
 
+@pytest.mark.parametrize(
+    ("run", "ahead"),
+    [(0.21, 0), (0.19, 3), (0.1, 4), (0.05, 8), (0.025, 16), (0.001, 16), (0.0, 16)],
+)
+def test_what_four_round_trips_take_is_asked_ahead_up_to_a_bound(run, ahead):
+    pace = Pace()
+    pace.travelled(0.1)
+    pace.ran(run)
+    assert pace.ahead == ahead
+
+
+def test_results_wait_for_others_no_longer_than_two_round_trips():
+    pace = Pace()
+    assert pace.linger == 0.0
+    pace.travelled(0.004)
+    assert pace.linger == 0.008
+    pace.travelled(100.0)
+    assert pace.linger == LONGEST_LINGER
+
+
 @pytest.fixture
 def clock():
     return FakeClock()
@@ -50,7 +70,7 @@ def holdings(clock):
     """Two slots, round trips of a second, and a short run that is over."""
     made = Holdings(clock, 2)
     made.travelled(1.0)
-    _run(made, clock, 1, 0.5)
+    _run(made, clock, 1, 1.0)
     return made
 
 
@@ -68,25 +88,24 @@ def _run(holdings: Holdings, clock: FakeClock, number: int, seconds: float) -> N
     holdings.settle(job.key)
 
 
-def test_as_many_are_asked_ahead_as_there_are_slots(holdings):
-    assert (holdings.vacant(), holdings.wanted()) == (2, 4)
-    holdings.assign([an_assignment(n) for n in (2, 3, 4, 5)])
+def test_each_slot_has_as_much_ahead_as_it_runs_in_four_round_trips(holdings):
+    assert (holdings.vacant(), holdings.wanted()) == (2, 10)
+    holdings.assign([an_assignment(n) for n in range(2, 12)])
     assert (holdings.vacant(), holdings.wanted()) == (0, 0)
     holdings.take()
     holdings.take()
     assert (holdings.vacant(), holdings.wanted()) == (0, 0)
-    assert len(holdings.holds()) == 4
+    assert len(holdings.holds()) == 10
 
 
 def test_more_is_asked_for_when_half_of_what_waits_is_gone(holdings):
-    holdings.assign([an_assignment(n) for n in (2, 3, 4, 5)])
+    holdings.assign([an_assignment(n) for n in range(2, 12)])
     holdings.take()
     holdings.take()
-    assert not holdings.hungry()
-    holdings.finish(next(j for j in holdings.jobs() if j.phase), finished(2), None)
-    holdings.take()
+    for _ in range(4):
+        assert not holdings.hungry()
+        holdings.take()
     assert holdings.hungry()
-    assert holdings.wanted() == 1
 
 
 def test_a_slot_whose_run_turns_out_long_is_not_asked_ahead_for(holdings, clock):
@@ -94,7 +113,20 @@ def test_a_slot_whose_run_turns_out_long_is_not_asked_ahead_for(holdings, clock)
     holdings.take()
     clock.advance(3.0)
     holdings.take()
-    assert holdings.wanted() == 1
+    assert holdings.wanted() == 4
+
+
+def test_a_result_waits_for_others_while_its_slot_has_more_to_run(holdings, clock, tmp_path):
+    outbox = Outbox(holdings, Spool(tmp_path), clock)
+    holdings.assign([an_assignment(n) for n in (2, 3)])
+    first, second = _taken(holdings), _taken(holdings)
+    holdings.assign([an_assignment(4)])
+    holdings.finish(first, finished(2), None)
+    assert outbox.due() == clock.monotonic() + LONGEST_LINGER
+    _taken(holdings)
+    holdings.finish(second, finished(3), None)  # nothing waits any more
+    assert outbox.due() <= clock.monotonic()
+    assert [done.task for done in outbox.collect().complete] == [first.key[0], second.key[0]]
 
 
 def test_a_draining_or_full_executor_asks_for_nothing(holdings):
