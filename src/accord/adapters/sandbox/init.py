@@ -31,6 +31,8 @@ _PR_SET_DUMPABLE = 4
 _PR_GET_DUMPABLE = 3
 _BUSY_TRIES = 50
 _PIDFD_OPEN = 434
+_SIGACTION = {"x86_64": 13, "aarch64": 134}
+"""rt_sigaction's number. All zero is the default, on every architecture."""
 _CHANGED = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT)
 """Signals that Python or we treat otherwise than programs expect."""
 
@@ -39,6 +41,7 @@ def serve(fd: int, work: bytes, starter: int) -> None:
     """Answer the executor until it is gone."""
     libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # the process itself
     _hide(libc)
+    _forget_internal_signals(libc)
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - pathlib is slow to import
         _keep_from_programs(int(name))
     wire = Wire(_socket.socket(fileno=fd))
@@ -67,6 +70,18 @@ def _hide(handle: int) -> None:
     if _ctypes.call_function(prctl, (_PR_GET_DUMPABLE, 0, 0, 0, 0)) != 0:
         raise SystemExit("the init cannot hide itself")
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # which pid 1 ignores; Python's would raise
+
+
+def _forget_internal_signals(handle: int) -> None:
+    """The C library's posix_spawn, by which somebody above us was started (``make`` does so), leaves
+    its two own signals ignored, and lets nobody change that but by the bare system call.
+    """
+    number = _SIGACTION.get(os.uname().machine)
+    if number is None:
+        return
+    syscall = _ctypes.dlsym(handle, "syscall")
+    for internal in (32, 33):
+        _ctypes.call_function(syscall, (number, internal, bytes(64), None, 8))
 
 
 def _keep_from_programs(fd: int) -> None:
