@@ -162,7 +162,7 @@ def as_new(sandbox):
 @pytest.mark.parametrize("what", LEFT)
 def test_without_the_wipe_the_next_program_finds(what, sandbox, as_new):
     if what in OF_A_CGROUP and sandbox.isolation().level == "bwrap+poll":
-        pytest.skip("it is refused there")
+        pytest.skip("without control groups the filter refuses to make it, so nothing can be left")
     with opened(sandbox) as box:
         ran = python(box, PREFIX + LEFT[what])
         assert ran.ran.exit_code == 0, ran.err
@@ -311,7 +311,7 @@ def execute_into(box, sink):
 @pytest.mark.parametrize("what", sorted(THROWN_AWAY - {"very many files"}))
 def test_a_box_that_cannot_be_made_as_new_is_thrown_away(what, own):
     if what in OF_A_CGROUP and own.isolation().level == "bwrap+poll":
-        pytest.skip("it is refused there")
+        pytest.skip("without control groups the filter refuses to make it, so nothing can be left")
     first, following = first_and_next(own, lambda box: python(box, PREFIX + LEFT[what]))
     assert first != following
 
